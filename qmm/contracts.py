@@ -1,0 +1,130 @@
+"""The four parts of a model. Each knows its own output width; widths are handed on once, by `build`, in `MultimodalModel`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from qmm.config import Configurable
+from qmm.quantum import Circuit
+from qmm.types import Features
+
+
+class Part(Configurable, nn.Module, ABC):
+    """A module that a configuration can name by `class_path` and a checkpoint can describe as plain data."""
+
+
+class Encoder(Part):
+    """Pre-processed inputs of one modality -> Features. The pre-processing that belongs to it comes with it."""
+
+    dim: int
+    """D, the width of what `forward` returns."""
+
+    @property
+    @abstractmethod
+    def preprocess(self) -> Callable[[Any], Tensor]:
+        """One raw sample (picture (3, H, W), `Sound`, str, vector) -> its tensor; picklable, runs in the data workers.
+
+        Tensors that differ in their (only) first dimension are padded by the collation, their lengths handed on. Its `repr`
+        tells all that changes its result, since cached features are kept by it.
+        """
+
+    @abstractmethod
+    def forward(self, values: Tensor, lengths: Tensor | None = None) -> Features:
+        """(B, ...) and, for inputs of varying length, (B,) -> Features of width `dim`."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in it is trained: its features may then be computed once."""
+        return not any(p.requires_grad for p in self.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.frozen)  # a frozen encoder keeps dropout off
+
+
+class Compressor(Part):
+    """(B, D) -> (B, k) angles between `low` and `high`, in radians."""
+
+    features: int
+    """k"""
+    low: float
+    high: float
+
+    @abstractmethod
+    def build(self, in_features: int) -> None:
+        """Make the parameters for inputs of width D."""
+
+    @abstractmethod
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> (B, k) in [low, high]"""
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether `fit` must run on the training split before `forward` makes sense."""
+        return False
+
+    def fit(self, pooled: Iterable[Tensor]) -> None:
+        """Fit on the pooled features (b, D) of the training split, batch by batch."""
+
+
+class Budget(NamedTuple):
+    """What a counterpart has to match: trainable parameters of fusion and decoder together."""
+
+    parameters: int
+    decoder_parameters: Callable[[int], int]
+    """Width of the fused features -> parameters of the decoder that reads them."""
+
+
+class Fusion(Part):
+    """Angles by modality -> (B, F). A modality that a sample lacks has no influence on its row."""
+
+    out_features: int
+    """F"""
+
+    @abstractmethod
+    def build(self, widths: Mapping[str, int]) -> None:
+        """Make the parameters for angles of these widths; the order of `widths` is the order of the registers."""
+
+    @abstractmethod
+    def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """(B, k) angles and (B,) bool by modality -> (B, F)"""
+
+    def circuit(self, present: Collection[str] | None = None) -> Circuit | None:
+        """The circuit that fuses the modalities in `present` (default: all of them); None for a classical member."""
+        return None
+
+    def counterparts(self, budget: Budget) -> dict[str, "Fusion"]:
+        """Built fusions by name, to compare this one with: of the same capacity, computed from the budget.
+
+        A name ends in `-below` and `-above` where whole numbers do not allow a match within 5 %.
+        """
+        return {}
+
+
+class Decoder(Part):
+    """Fused features (B, F) -> what the user asked for."""
+
+    @abstractmethod
+    def build(self, in_features: int) -> None:
+        """Make the parameters for features of width F."""
+
+    @abstractmethod
+    def spawn(self, in_features: int) -> "Decoder":
+        """A linear decoder of the same targets, built for other features: a branch's auxiliary read-out."""
+
+    @abstractmethod
+    def count_parameters(self, in_features: int) -> int:
+        """How many parameters `build(in_features)` makes."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F) -> raw outputs: logits (B, C), values (B, 1), ..."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
+        """Scalar, the mean over the batch."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor) -> Any:
+        """Outputs in the user's terms: a list of B NamedTuples."""

@@ -1,0 +1,95 @@
+"""The main path: encode -> compress -> fuse -> decode."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from qmm.config import Configurable
+from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
+from qmm.errors import InputError
+from qmm.types import Batch, Features, ModelOutput, Padded
+
+
+class Branch(Configurable, nn.Module):
+    """One modality's way to its register: an encoder, then a compressor.
+
+    `auxiliary` > 0 adds the decoder's loss of a linear read-out of the encoder alone, with that weight, so that no modality
+    idles while another one is quicker to learn; the read-out takes no part in predictions.
+    """
+
+    def __init__(self, encoder: Encoder, compressor: Compressor, auxiliary: float = 0.0):
+        super().__init__()
+        self.encoder, self.compressor, self.auxiliary = encoder, compressor, auxiliary
+        compressor.build(encoder.dim)
+        self.head: Decoder | None = None
+
+    def encode(self, inputs: Padded | Features | None, present: Tensor) -> Features | None:
+        """Features of the rows where `present`, (P, D); None where there are none. Cached features pass as they are."""
+        if inputs is None or not present.any():
+            return None
+        rows = type(inputs)(*(None if part is None else part[present] for part in inputs))
+        return rows if isinstance(rows, Features) else self.encoder(*rows)
+
+    def compress(self, features: Features | None, present: Tensor) -> Tensor:
+        """(B, k) angles in radians, exactly 0 in the rows that lack the modality."""
+        if features is None:
+            return torch.zeros(len(present), self.compressor.features, device=present.device)
+        angles = self.compressor(features.pooled)
+        return angles.new_zeros(len(present), self.compressor.features).masked_scatter(present.unsqueeze(1), angles)
+
+
+class MultimodalModel(Configurable, nn.Module):
+    """Branches by modality, a fusion and a decoder, wired by their own widths.
+
+    Modalities stand in the order vision, audio, text, then `others` as given; that is the order of the registers.
+    `counterpart` replaces the fusion by one that it names itself (`fusion.counterparts`): another kind, equal capacity.
+    """
+
+    def __init__(
+        self,
+        fusion: Fusion,
+        decoder: Decoder,
+        vision: Branch | None = None,
+        audio: Branch | None = None,
+        text: Branch | None = None,
+        others: Mapping[str, Branch] | None = None,
+        counterpart: str | None = None,
+    ):
+        super().__init__()
+        named = {"vision": vision, "audio": audio, "text": text, **(others or {})}
+        self.branches: Mapping[str, Branch] = nn.ModuleDict({m: b for m, b in named.items() if b is not None})  # type: ignore[assignment]
+        if not self.branches:
+            raise InputError("the model has no modality; give it at least one branch (vision, audio, text or others)")
+        fusion.build({modality: branch.compressor.features for modality, branch in self.branches.items()})
+        self.fusion = _counterpart(fusion, decoder, counterpart) if counterpart else fusion
+        self.decoder = decoder
+        for branch in self.branches.values():
+            branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
+        decoder.build(self.fusion.out_features)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        features = {m: branch.encode(batch.inputs.get(m), batch.present[m]) for m, branch in self.branches.items()}
+        angles = {m: branch.compress(features[m], batch.present[m]) for m, branch in self.branches.items()}
+        fused = self.fusion(angles, batch.present)
+        return ModelOutput(features, angles, fused, self.decoder(fused))
+
+    def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+        """Named losses, weighted; their sum is what is trained: the decoder's, and each branch's auxiliary one."""
+        losses = {"decoder": self.decoder.loss(output.prediction, batch.targets)}
+        for modality, branch in self.branches.items():
+            features, present = output.features[modality], batch.present[modality]
+            if branch.head is not None and features is not None:
+                targets = {name: target[present] for name, target in batch.targets.items()}
+                losses[modality] = branch.auxiliary * branch.head.loss(branch.head(features.pooled), targets)
+        return losses
+
+
+def _counterpart(fusion: Fusion, decoder: Decoder, name: str) -> Fusion:
+    own = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
+    budget = Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
+    found = fusion.counterparts(budget)
+    if name not in found:
+        offered = ", ".join(found) or "none"
+        raise InputError(f"{type(fusion).__name__} has no counterpart {name!r}; it offers: {offered}")
+    return found[name]

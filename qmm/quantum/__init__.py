@@ -1,0 +1,2 @@
+from qmm.quantum.circuit import Circuit
+__all__ = ["Circuit"]

@@ -1,0 +1,61 @@
+"""What travels between the parts: small NamedTuples, shapes documented. B samples, T steps or tokens, D features."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Sound(NamedTuple):
+    """One raw sound, as a data module hands it out."""
+
+    waveform: Tensor
+    """(T,) float32, mono, full scale is 1."""
+    sample_rate: int
+    """In Hz."""
+
+
+class Padded(NamedTuple):
+    """A batch of pre-processed inputs of one modality: `encoder(*padded)`."""
+
+    values: Tensor
+    """(B, ...): pictures (B, 3, H, W), waveforms (B, T), token ids (B, T), vectors (B, D)."""
+    lengths: Tensor | None = None
+    """(B,) int64, how much of T is real; None where every sample has one shape."""
+
+
+class Features(NamedTuple):
+    """What an encoder makes of a modality."""
+
+    pooled: Tensor
+    """(B, D)"""
+    tokens: Tensor | None = None
+    """(B, T, D), where the encoder has them."""
+    mask: Tensor | None = None
+    """(B, T) bool, True where a token is real."""
+
+
+class Batch(NamedTuple):
+    """B samples. Row b of an input is a placeholder, never read, where `present[modality][b]` is False."""
+
+    inputs: Mapping[str, Padded | Features | None]
+    """By modality; `Features` where an encoder's output was cached, None where no sample of the batch has the modality."""
+    present: Mapping[str, Tensor]
+    """By modality, (B,) bool."""
+    targets: Mapping[str, Any]
+    """By name: class indices (B,) int64, values (B,) float32, ...; empty when predicting."""
+    ids: list[str]
+    """A name for each sample, for reports and predictions."""
+
+
+class ModelOutput(NamedTuple):
+    """Every stage of `MultimodalModel.forward`, for losses and diagnostics."""
+
+    features: dict[str, Features | None]
+    """By modality, only the rows that have it; None where none has."""
+    angles: dict[str, Tensor]
+    """By modality, (B, k); 0 in rows that lack it."""
+    fused: Tensor
+    """(B, F)"""
+    prediction: Tensor
+    """(B, ...), the decoder's output: logits (B, C), values (B, 1), ..."""
