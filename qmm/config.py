@@ -1,5 +1,6 @@
 """Objects that remember how they were built, as plain data: the same `class_path` / `init_args` that YAML uses."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Mapping
@@ -39,12 +40,17 @@ def _recording(init: Any) -> Any:
 
 
 def to_config(value: Any, where: str = "") -> Any:
-    """Plain data (dict, list, str, numbers, None) that describes `value`; a Configurable becomes class_path + init_args.
+    """Plain data (dict, list, str, numbers, None) that describes `value`; a Configurable or a dataclass becomes class_path +
+    init_args.
 
     Raises TypeError naming the argument when something in it has no plain form.
     """
     if isinstance(value, Configurable):
         arguments = {k: to_config(v, f"{where}{type(value).__name__}.{k}: ") for k, v in value.config_arguments().items()}
+        return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}", "init_args": arguments}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        arguments = {k: to_config(v, f"{where}{type(value).__name__}.{k}: ") for k, v in fields.items()}
         return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}", "init_args": arguments}
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -1,6 +1,7 @@
 """The main path: encode -> compress -> fuse -> decode."""
 
 from collections.abc import Mapping
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from qmm.errors import InputError
 from qmm.types import Batch, Features, ModelOutput, Padded
 
 
+@final
 class Branch(Configurable, nn.Module):
     """One modality's way to its register: an encoder, then a compressor.
 
@@ -39,6 +41,7 @@ class Branch(Configurable, nn.Module):
         return angles.new_zeros(len(present), self.compressor.features).masked_scatter(present.unsqueeze(1), angles)
 
 
+@final
 class MultimodalModel(Configurable, nn.Module):
     """Branches by modality, a fusion and a decoder, wired by their own widths.
 

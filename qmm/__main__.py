@@ -1,0 +1,3 @@
+from qmm.cli import main
+
+main()

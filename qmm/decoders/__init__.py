@@ -1,0 +1,6 @@
+"""Decoders: fused features -> what the user asked for."""
+
+from qmm.decoders.classes import ClassDecoder, ClassPrediction
+from qmm.decoders.values import ValueDecoder, ValuePrediction
+
+__all__ = ["ClassDecoder", "ClassPrediction", "ValueDecoder", "ValuePrediction"]

@@ -1,0 +1,58 @@
+"""ClassDecoder: fused features -> one of the named classes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qmm.contracts import Decoder
+from qmm.errors import InputError
+
+
+class ClassPrediction(NamedTuple):
+    label: str
+    probabilities: dict[str, float]
+    """By class name, in the order of the classes; they sum to 1."""
+
+
+class ClassDecoder(Decoder):
+    """A linear read-out, cross-entropy.
+
+    Args:
+        classes: Class names, at least two; required in Python, the command line takes them from the data.
+        label_smoothing: Share of probability spread evenly over the classes in the loss, in [0, 1).
+        target: Name of the target that holds the class index.
+    """
+
+    class_weights: Tensor
+
+    def __init__(self, classes: list[str] | None = None, label_smoothing: float = 0.0, target: str = "label"):
+        super().__init__()
+        if classes is None or len(classes) < 2 or len(set(classes)) < len(classes):
+            raise InputError(f"a ClassDecoder needs at least two different class names as `classes`, got {classes}")
+        self.classes, self.label_smoothing, self.target = list(classes), label_smoothing, target
+        self.register_buffer("class_weights", torch.ones(len(self.classes)))
+
+    def build(self, in_features: int) -> None:
+        self.linear = nn.Linear(in_features, len(self.classes))
+
+    def spawn(self, in_features: int) -> "ClassDecoder":
+        other = ClassDecoder(self.classes, self.label_smoothing, self.target)
+        other.build(in_features)
+        return other
+
+    def count_parameters(self, in_features: int) -> int:
+        return (in_features + 1) * len(self.classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F) -> logits (B, C)"""
+        return self.linear(features)
+
+    def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
+        return F.cross_entropy(outputs, targets[self.target], self.class_weights, label_smoothing=self.label_smoothing)
+
+    def predict(self, outputs: Tensor) -> list[ClassPrediction]:
+        rows = outputs.softmax(-1).tolist()
+        return [ClassPrediction(self.classes[row.index(max(row))], dict(zip(self.classes, row, strict=True))) for row in rows]

@@ -1,0 +1,7 @@
+"""LightningModules: what is learned, scored and optimised; the model comes from outside."""
+
+from qmm.tasks.base import MultimodalTask
+from qmm.tasks.classification import MultimodalClassification
+from qmm.tasks.regression import MultimodalRegression
+
+__all__ = ["MultimodalClassification", "MultimodalRegression", "MultimodalTask"]

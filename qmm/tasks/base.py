@@ -1,0 +1,146 @@
+"""MultimodalTask: one training step, one evaluation step and the optimiser, for every task."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
+
+import qmm
+from qmm.config import Configurable, to_config
+from qmm.model import MultimodalModel
+from qmm.types import Batch, ModelOutput
+
+
+class MultimodalTask(Configurable, LightningModule, ABC):
+    """Base of the tasks. AdamW with linear warm-up and cosine decay; circuit weights are angles and never decay.
+
+    Args:
+        model: The model to train.
+        learning_rate: Peak learning rate of encoders, compressors and decoder.
+        fusion_learning_rate: That of the fusion; default: the same.
+        weight_decay: On matrices outside the fusion.
+        warmup: Share of all training steps that the learning rate rises from 0.
+        final_learning_rate: What the cosine decays to, as a share of the peak.
+    """
+
+    example_input_array = None
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        learning_rate: float = 1e-3,
+        fusion_learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        warmup: float = 0.05,
+        final_learning_rate: float = 0.0,
+    ):
+        super().__init__()
+        self.model = model
+        self.learning_rate, self.fusion_learning_rate = learning_rate, fusion_learning_rate
+        self.weight_decay, self.warmup, self.final_learning_rate = weight_decay, warmup, final_learning_rate
+        metrics = self.make_metrics()
+        self.metrics = nn.ModuleDict({f"{split}_": metrics.clone(prefix=f"{split}/") for split in ("val", "test")})
+
+    @abstractmethod
+    def make_metrics(self) -> MetricCollection:
+        """What `validate` and `test` report."""
+
+    @abstractmethod
+    def score(self, prediction: Tensor) -> Tensor:
+        """The decoder's outputs as the metrics want them."""
+
+    def setup(self, stage: str) -> None:
+        """Give the data module what belongs to the encoders: its workers do the pre-processing."""
+        data = getattr(self.trainer, "datamodule", None)
+        if hasattr(data, "connect"):
+            data.connect({modality: branch.encoder.preprocess for modality, branch in self.model.branches.items()})
+
+    def on_fit_start(self) -> None:
+        """Fit the compressors that are fitted, once, on the training split without augmentation."""
+        branches = {m: b for m, b in self.model.branches.items() if b.compressor.needs_fit}
+        if not branches:
+            return
+        loader = self.trainer.datamodule.plain_train_dataloader()  # type: ignore[attr-defined]
+        pooled: dict[str, list[Tensor]] = {modality: [] for modality in branches}
+        with torch.no_grad():
+            for batch in loader:
+                batch = self.transfer_batch_to_device(batch, self.device, 0)
+                for modality, branch in branches.items():
+                    features = branch.eval().encode(batch.inputs.get(modality), batch.present[modality])
+                    if features is not None:
+                        pooled[modality].append(features.pooled)
+        for modality, branch in branches.items():
+            branch.compressor.fit(pooled[modality])
+            branch.train()
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        return self.model(batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output = self(batch)
+        losses = self.model.losses(output, batch)
+        loss = torch.stack(list(losses.values())).sum()
+        size = len(batch.ids)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
+        for name, value in losses.items():
+            self.log(f"train/loss_{name}", value, on_step=False, on_epoch=True, batch_size=size)
+        for modality, angles in output.angles.items():
+            rows = angles.detach()[batch.present[modality]]
+            if len(rows) > 1:  # a collapsed or saturated compressor shows here
+                self.log(f"angles/{modality}_std", rows.std(0).mean(), on_step=False, on_epoch=True, batch_size=len(rows))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Any]:
+        return self.model.decoder.predict(self(batch).prediction)
+
+    def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        output = self(batch)
+        loss = self.model.losses(output, batch)["decoder"]
+        scores = self.score(output.prediction)
+        metrics = self.metrics[f"{split}_"]
+        metrics.update(scores, batch.targets[self.model.decoder.target])  # type: ignore[operator, index]
+        self.log(f"{split}/loss", loss, batch_size=len(batch.ids), prog_bar=split == "val")
+        self.log_dict(metrics, batch_size=len(batch.ids), prog_bar=split == "val")  # type: ignore[arg-type]
+        return {"loss": loss, "scores": scores}
+
+    def configure_optimizers(self) -> Any:
+        fusion = [p for p in self.model.fusion.parameters() if p.requires_grad]
+        inside = {id(p) for p in fusion}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
+        groups = [
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": fusion, "weight_decay": 0.0, "lr": self.fusion_learning_rate or self.learning_rate},
+        ]
+        optimizer = AdamW([g for g in groups if g["params"]], lr=self.learning_rate)
+        return [optimizer], [{"scheduler": self._schedule(optimizer), "interval": "step"}]
+
+    def _schedule(self, optimizer: Optimizer) -> LambdaLR:
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        rise = self.warmup * total
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / (rise + 1)
+            cosine = (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise))) / 2
+            return self.final_learning_rate + (1 - self.final_learning_rate) * cosine
+
+        return LambdaLR(optimizer, factor)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The configuration as plain data, so that `qmm.load` can build the task again, also one composed in Python."""
+        data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
+        described = to_config(data) if isinstance(data, Configurable) else None
+        checkpoint["qmm"] = {"version": qmm.__version__, "task": to_config(self), "data": described}

@@ -1,0 +1,8 @@
+"""Around the training: repeatable random numbers, checkpoints that survive a kill, cached features, the run's folder."""
+
+from qmm.training.caching import FeatureCaching
+from qmm.training.checkpoints import AtomicCheckpointIO
+from qmm.training.run_folder import RunFolder
+from qmm.training.seeding import RepeatableSteps
+
+__all__ = ["AtomicCheckpointIO", "FeatureCaching", "RepeatableSteps", "RunFolder"]

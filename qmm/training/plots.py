@@ -1,0 +1,107 @@
+"""The pictures of a run's folder: pure functions from numbers to matplotlib figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
+from torch import Tensor
+
+from qmm.types import Sound
+
+
+class Example(NamedTuple):
+    """One scored sample, for people to look at."""
+
+    inputs: Mapping[str, Any]
+    """Raw inputs by modality: picture (3, H, W) in [0, 1], `Sound`, str, or a vector."""
+    title: str
+    right: bool
+
+
+def confusion_matrix(targets: Sequence[int], predictions: Sequence[int], classes: Sequence[str]) -> Figure:
+    """Rows are the truth, columns the prediction; each row is normalised, the cells say how many."""
+    size = 2.5 + 0.45 * len(classes)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    labels = np.arange(len(classes))
+    options: dict[str, Any] = {"labels": labels, "display_labels": classes, "xticks_rotation": "vertical", "cmap": "Blues", "ax": axes}
+    ConfusionMatrixDisplay.from_predictions(targets, predictions, colorbar=False, **options)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.mean(np.equal(targets, predictions)):.3f}, {len(targets)} samples")
+    return figure
+
+
+def regression_scatter(targets: Sequence[float], predictions: Sequence[float]) -> Figure:
+    """Predicted against true values, with the diagonal."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(targets, predictions, s=10, alpha=0.6)
+    ends = [min(*targets, *predictions), max(*targets, *predictions)]
+    axes.plot(ends, ends, color="grey", linewidth=1)
+    axes.set(xlabel="true", ylabel="predicted", title=f"{len(targets)} samples")
+    return figure
+
+
+def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """One panel for each kind of number (loss, accuracy, angles, ...), its splits or modalities as lines, over epochs."""
+    names = sorted({name for row in history for name in row if name != "epoch"})
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        group, _, kind = name.partition("/")
+        panels.setdefault("angle spread (rad)" if group == "angles" else kind.split("_")[0] if group == "train" else kind, []).append(name)
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3 * rows), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, members) in zip(grid, panels.items(), strict=False):
+        for name in members:
+            points = [(row["epoch"], row[name]) for row in history if name in row]
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 3 else None)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def examples(rows: Sequence[Example]) -> Figure:
+    """A row for each sample, a column for each modality: picture, spectrogram, sentence; right ones green, wrong ones red."""
+    modalities = list(dict.fromkeys(m for row in rows for m in row.inputs))
+    figure = Figure(figsize=(3.6 * len(modalities), 2.1 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(modalities), squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        for axes, modality in zip(line, modalities, strict=True):
+            _draw(axes, row.inputs.get(modality), modality)
+        line[0].set_title(row.title, loc="left", fontsize=8, color="darkgreen" if row.right else "firebrick")
+    return figure
+
+
+def _draw(axes: Axes, value: Any, modality: str) -> None:
+    axes.set(xticks=[], yticks=[])
+    if value is None:
+        axes.text(0.5, 0.5, f"(no {modality})", ha="center", va="center", color="grey")
+    elif isinstance(value, str):
+        axes.text(0.5, 0.5, value, ha="center", va="center", wrap=True, fontsize=8)
+    elif isinstance(value, Sound):
+        _spectrogram(axes, value)
+    elif isinstance(value, Tensor) and value.ndim == 3:
+        axes.imshow(value.permute(1, 2, 0).clamp(0, 1).numpy())
+    else:
+        axes.plot(np.asarray(value, dtype=float).ravel(), linewidth=0.7)
+        axes.set_ylabel(modality, fontsize=7)
+
+
+def _spectrogram(axes: Axes, sound: Sound) -> None:
+    import librosa  # takes seconds to import; only here
+
+    n_fft = min(1024, max(64, len(sound.waveform) // 4))
+    hop = n_fft // 4
+    n_mels = 40 if n_fft < 1024 else 64
+    mel = librosa.feature.melspectrogram(y=sound.waveform.numpy(), sr=sound.sample_rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels)
+    seconds = len(sound.waveform) / sound.sample_rate
+    axes.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, n_mels))
+    axes.set_xticks([0, seconds], ["0", f"{seconds:.1f} s"], fontsize=6)
+    axes.set_ylabel("mel band", fontsize=7)

@@ -1,0 +1,169 @@
+"""RunFolder: everything a run leaves behind, in one folder that a person can read."""
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from qmm.training import plots
+from qmm.types import Batch
+
+VERSIONED = ("qmm", "torch", "lightning", "transformers", "qiskit", "numpy")
+
+
+class RunFolder(Callback):
+    """Writes, after `fit`: learning curves, the circuit's drawing, rows left out; after an evaluation, in a folder named after
+    its split: metrics.json, predictions.parquet, a confusion matrix (or a scatter of values) and a few examples.
+
+    Args:
+        folder: The run's folder.
+        n_examples: How many right and how many wrong samples to show.
+    """
+
+    def __init__(self, folder: str, n_examples: int = 3):
+        self.folder, self.n_examples = Path(folder), n_examples
+        self.history: list[dict[str, float]] = []
+        self.fit_seconds = 0.0
+        self._rows: list[pd.DataFrame] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "fit_seconds": self.fit_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.fit_seconds = state_dict["history"], state_dict["fit_seconds"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data, circuit = getattr(trainer, "datamodule", None), pl_module.model.fusion.circuit()  # type: ignore[union-attr, operator]
+        skipped = [s._asdict() for s in getattr(data, "skipped", [])]
+        write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped})
+        if circuit is not None:
+            from qmm.circuits import draw  # Qiskit's drawer, only where there is something to draw
+
+            self._save(draw(circuit.quantum_circuit), self.folder / "circuit.png")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_began = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" and trainer.is_global_zero and self._rows:
+            self._report(trainer, pl_module, "val")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.fit_seconds += time.perf_counter() - self._epoch_began
+        numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
+        self.history.append({"epoch": trainer.current_epoch, **numbers})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and self.history:
+            pd.DataFrame(self.history).to_csv(self.folder / "history.csv", index=False)
+            self._save(plots.learning_curves(self.history), self.folder / "learning_curves.png")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows = []
+
+    on_test_start = on_validation_start
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if trainer.state.fn != "fit":
+            self._rows.append(_table(batch, outputs["scores"], pl_module))
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._report(trainer, pl_module, "test")
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        folder = self.folder / split
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pd.concat(self._rows, ignore_index=True)
+        metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
+        write_json(folder / "metrics.json", {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)})
+        table.to_parquet(folder / "predictions.parquet")
+        if "probabilities" in table:
+            numbers = (table["target_index"].tolist(), table["prediction_index"].tolist())
+            self._save(plots.confusion_matrix(*numbers, pl_module.model.decoder.classes), folder / "confusion_matrix.png")  # type: ignore[union-attr, arg-type]
+        else:
+            self._save(plots.regression_scatter(table["target"].tolist(), table["prediction"].tolist()), folder / "scatter.png")
+        shown = self._examples(trainer, table)
+        if shown:
+            self._save(plots.examples(shown), folder / "examples.png")
+
+    def _examples(self, trainer: Trainer, table: pd.DataFrame) -> list[plots.Example]:
+        data = getattr(trainer, "datamodule", None)
+        if not hasattr(data, "raw_inputs"):
+            return []
+        error = table["error"].to_numpy()
+        best, worst = np.argsort(error, kind="stable"), np.argsort(-error, kind="stable")
+        wrong = [i for i in worst if not table["right"].iloc[i]][: self.n_examples]
+        right = [i for i in best if table["right"].iloc[i]]
+        right = right[:: max(1, len(right) // max(1, self.n_examples))][: self.n_examples]  # from the surest to the barest
+        chosen = [table.iloc[int(i)] for i in [*right, *wrong]]
+        return [plots.Example(data.raw_inputs(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen]
+
+    def _facts(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {
+            "epochs": len(self.history) or None,
+            "fit_seconds": round(self.fit_seconds, 2) or None,
+            "parameters": count_parameters(pl_module.model),  # type: ignore[arg-type]
+            "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
+            "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
+            "versions": {name: version(name) for name in VERSIONED} | {"python": platform.python_version()},
+        }
+
+    def _save(self, figure: Figure, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """All, trained, and those of fusion and decoder, which counterparts are matched in."""
+    parts: dict[str, nn.Module] = {"fusion": model.fusion, "decoder": model.decoder}  # type: ignore[dict-item]
+    return {
+        "total": sum(p.numel() for p in model.parameters()),
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        **{name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in parts.items()},
+    }
+
+
+def _table(batch: Batch, scores: Tensor, pl_module: LightningModule) -> pd.DataFrame:
+    """A row for each sample: what was true, what was predicted, how far off."""
+    decoder = pl_module.model.decoder  # type: ignore[union-attr]
+    targets, scores = batch.targets[decoder.target].cpu(), scores.detach().float().cpu()  # type: ignore[index]
+    if scores.ndim == 1:
+        error = (scores - targets).abs()
+        right = error <= decoder.scale.item()  # within one standard deviation of the training targets
+        summary = [f"true {t:.3g}, predicted {s:.3g}" for t, s in zip(targets.tolist(), scores.tolist(), strict=True)]
+        return pd.DataFrame({"id": batch.ids, "target": targets, "prediction": scores, "error": error, "right": right, "summary": summary})
+    classes = decoder.classes  # type: ignore[union-attr]
+    best = scores.argmax(-1)
+    true, predicted = [classes[i] for i in targets.tolist()], [classes[i] for i in best.tolist()]  # type: ignore[index]
+    sure = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
+    verdicts = zip(true, predicted, scores.max(-1).values.tolist(), strict=True)
+    summary = [f"{t}, predicted {p} ({s:.0%})" for t, p, s in verdicts]
+    return pd.DataFrame(
+        {"id": batch.ids, "target": true, "prediction": predicted, "target_index": targets, "prediction_index": best,
+         "probabilities": scores.tolist(), "error": 1 - sure, "right": best == targets, "summary": summary}
+    )  # fmt: skip
