@@ -11,7 +11,7 @@ _HOMES = {
     "RegisterLayout": "qmm.registers",
     "load": "qmm.loading",
 }
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 (strings, taken from the table above)
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

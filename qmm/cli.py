@@ -77,7 +77,7 @@ class TrainingCLI(LightningCLI):
             self.config = parser.parse_args([given[0], "--config", file.name, *given[1:]])
 
     def _parse_ckpt_path(self) -> None:
-        """LightningCLI lets the checkpoint's hyper-parameters override configs and flags; `parse_arguments` does the reverse."""
+        """LightningCLI lets a checkpoint override configs and flags; `parse_arguments` does the reverse."""
 
     @property
     def folder(self) -> Path:
@@ -96,7 +96,9 @@ class TrainingCLI(LightningCLI):
                     f"the run {self.folder} exists; continue it with `--ckpt_path last`, or choose another with `--name`"
                 )
         elif config["ckpt_path"] is None:
-            raise InputError(f"`qmm {self.subcommand}` needs a checkpoint: `--ckpt_path FILE`, or `--ckpt_path last` for {last}")
+            raise InputError(
+                f"`qmm {self.subcommand}` needs a checkpoint: `--ckpt_path FILE`, or `--ckpt_path last` for {last}"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
@@ -106,7 +108,9 @@ class TrainingCLI(LightningCLI):
             callbacks.append(FeatureCaching(config["cache"]))
         defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": [AtomicCheckpointIO()]}
         if self.subcommand == "fit":
-            checkpoints = ModelCheckpoint(self.folder / "checkpoints", save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+            checkpoints = ModelCheckpoint(
+                self.folder / "checkpoints", save_last=True, save_top_k=0, save_on_train_epoch_end=True
+            )
             callbacks += [LearningRateMonitor(), checkpoints]
             if self.trainer_setting("logger") is None:
                 defaults["logger"] = [TensorBoardLogger(self.folder, name="tensorboard"), CSVLogger(self.folder, name="csv")]

@@ -1,9 +1,13 @@
 """Circuit: a Qiskit circuit whose parameters are split into inputs and weights, and the observables that are read out."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
 
+import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import Pauli, SparsePauliOp
+
+from qmm.quantum.errors import CircuitError
 
 
 class Circuit(NamedTuple):
@@ -14,3 +18,49 @@ class Circuit(NamedTuple):
     """Trained: (n_weights,)."""
     observables: tuple[SparsePauliOp, ...]
     """Each gives one number per sample: (B, n_observables)."""
+
+    @classmethod
+    def of(
+        cls,
+        quantum_circuit: QuantumCircuit,
+        inputs: Iterable[Parameter] = (),
+        weights: Iterable[Parameter] | None = None,
+        observables: Sequence[SparsePauliOp | Pauli | str] = (),
+    ) -> Self:
+        """A checked Circuit. Without `weights`, every parameter that is no input is one, in the order of
+        `quantum_circuit.parameters`; an observable may also be a Pauli string such as "ZZI" (qubit 0 is the rightmost).
+
+        Raises CircuitError, as `check` does.
+        """
+        inputs = tuple(inputs)
+        if weights is None:
+            weights = (p for p in quantum_circuit.parameters if p not in inputs)
+        operators = tuple(o if isinstance(o, SparsePauliOp) else SparsePauliOp(o) for o in observables)
+        return cls(quantum_circuit, inputs, tuple(weights), operators).check()
+
+    def check(self) -> Self:
+        """Itself, if every parameter is an input or a weight, and every observable is real and as wide as the circuit.
+
+        Raises CircuitError otherwise.
+        """
+        named = (*self.inputs, *self.weights)
+        if len(set(named)) < len(named):
+            twice = sorted({p.name for p in named if named.count(p) > 1})
+            raise CircuitError(f"parameters named twice among inputs and weights: {', '.join(twice)}; name each once")
+        unknown = [p.name for p in self.quantum_circuit.parameters if p not in set(named)]
+        if unknown:
+            raise CircuitError(f"parameters that are neither input nor weight: {', '.join(unknown)}; list them in one of the two")
+        if not self.observables:
+            raise CircuitError("a circuit needs at least one observable to read out, got none")
+        for index, observable in enumerate(self.observables):
+            _check_observable(observable, index, self.quantum_circuit.num_qubits)
+        return self
+
+
+def _check_observable(observable: SparsePauliOp, index: int, n_qubits: int) -> None:
+    if observable.num_qubits != n_qubits:
+        raise CircuitError(f"observable {index} acts on {observable.num_qubits} qubits, the circuit has {n_qubits}; pad it with I")
+    if observable.coeffs.dtype == object:
+        raise CircuitError(f"observable {index} has parameters among its coefficients; give it numbers")
+    if np.any(np.abs(observable.coeffs.imag) > 1e-12):
+        raise CircuitError(f"observable {index} has complex coefficients; a measurable quantity has real ones")

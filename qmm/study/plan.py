@@ -57,7 +57,9 @@ def read_study(path: str | Path) -> Study:
     except yaml.YAMLError as error:
         raise InputError(f"study {path} is not YAML: {error}") from error
     if not isinstance(content, dict) or set(content) - KEYS or not {"configs", "arms", "seeds"} <= set(content):
-        raise InputError(f"study {path}: expected the keys configs, arms, seeds (and name, metric), got {content and list(content)}")
+        raise InputError(
+            f"study {path}: expected the keys configs, arms, seeds (and name, metric), got {content and list(content)}"
+        )
     common, arms, seeds = content["configs"], content["arms"], content["seeds"]
     if not isinstance(arms, dict) or not arms or not isinstance(common, list):
         raise InputError(f"study {path}: `configs` must be a list and `arms` map names to lists of overlays, got {arms!r}")
@@ -73,5 +75,7 @@ def read_study(path: str | Path) -> Study:
     for arm, configs in study.arms.items():
         for config in configs:
             if not isinstance(config, dict) and not Path(config).is_file():
-                raise InputError(f"study {path}, arm {arm!r}: {config} does not exist; paths are relative to where qmm is started")
+                raise InputError(
+                    f"study {path}, arm {arm!r}: {config} does not exist; paths are relative to where qmm is started"
+                )
     return study

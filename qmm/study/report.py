@@ -25,9 +25,17 @@ def summary(study: Study, table: pd.DataFrame, command: str) -> str:
         rows = table[table["arm"] == arm]
         spread = f" ± {rows[metric].std():.3f}" if len(rows) > 1 else ""
         parameters = int((rows["parameters_fusion"] + rows["parameters_decoder"]).iloc[0])
-        lines.append(f"| {arm} | {rows[metric].mean():.3f}{spread} | {len(rows)} | {parameters:,} | {rows['fit_seconds'].mean():.0f} |")
+        lines.append(
+            f"| {arm} | {rows[metric].mean():.3f}{spread} | {len(rows)} | {parameters:,} | {rows['fit_seconds'].mean():.0f} |"
+        )
     first = arms[0]
-    lines += ["", f"Paired differences over seeds, 95 % interval (Student's t):", "", "| | difference | interval | verdict |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "Paired differences over seeds, 95 % interval (Student's t):",
+        "",
+        "| | difference | interval | verdict |",
+        "|---|---|---|---|",
+    ]
     wide = table.pivot(index="seed", columns="arm", values=metric)
     for arm in arms[1:]:
         both = wide[[first, arm]].dropna()

@@ -41,7 +41,7 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
             try:
                 future.result()
                 _table(cells, folder).to_parquet(folder / "results.parquet")
-            except _CellFailed as error:
+            except CellFailedError as error:
                 failures[cell.name] = str(error)
                 tqdm.write(f"{cell.name} failed: {error}", file=sys.stderr)
             bar.update()
@@ -51,8 +51,8 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
     return table, failures
 
 
-class _CellFailed(Exception):
-    pass
+class CellFailedError(Exception):
+    """A cell ended without a result; the others go on."""
 
 
 def _result(folder: Path, cell: Cell) -> Path:
@@ -91,10 +91,12 @@ def _run_cell(cell: Cell, folder: Path, flags: tuple[str, ...], jobs: int) -> No
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if jobs > 1 else None
     began = time.perf_counter()
     with (home / "log.txt").open("a") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=_die_with_parent).returncode
+        code = subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=_die_with_parent
+        ).returncode
     if code:
         lines = [line for line in (home / "log.txt").read_text().splitlines() if line.strip()]
-        raise _CellFailed(f"exit status {code}: {lines[-1] if lines else 'no output'} (see {home / 'log.txt'})")
+        raise CellFailedError(f"exit status {code}: {lines[-1] if lines else 'no output'} (see {home / 'log.txt'})")
     write_json(_result(folder, cell), _collect(cell, home, command, time.perf_counter() - began))
 
 
@@ -107,7 +109,7 @@ def _die_with_parent() -> None:
 def _collect(cell: Cell, home: Path, command: list[str], seconds: float) -> dict[str, Any]:
     split = next((s for s in ("test", "val") if (home / s / "metrics.json").is_file()), None)
     if split is None:
-        raise _CellFailed(f"wrote no metrics: the data has neither a test nor a val split (see {home / 'log.txt'})")
+        raise CellFailedError(f"wrote no metrics: the data has neither a test nor a val split (see {home / 'log.txt'})")
     report = json.loads((home / split / "metrics.json").read_text())
     predictions = pd.read_parquet(home / split / "predictions.parquet", columns=["id", "target", "prediction"])
     return {

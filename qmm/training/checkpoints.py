@@ -34,7 +34,8 @@ def read_checkpoint(path: _PATH, map_location: Any = "cpu") -> dict[str, Any]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"checkpoint {path} cannot be read: {reason}. It may be truncated, or hold pickled objects, which qmm never unpickles"
+            f"checkpoint {path} cannot be read: {reason} "
+            "(it may be truncated, or hold pickled objects, which qmm never unpickles)"
         ) from error
 
 

@@ -27,9 +27,19 @@ def confusion_matrix(targets: Sequence[int], predictions: Sequence[int], classes
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     labels = np.arange(len(classes))
-    options: dict[str, Any] = {"labels": labels, "display_labels": classes, "xticks_rotation": "vertical", "cmap": "Blues", "ax": axes}
+    options: dict[str, Any] = {
+        "labels": labels,
+        "display_labels": classes,
+        "xticks_rotation": "vertical",
+        "cmap": "Blues",
+        "ax": axes,
+    }
     ConfusionMatrixDisplay.from_predictions(targets, predictions, colorbar=False, **options)
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {np.mean(np.equal(targets, predictions)):.3f}, {len(targets)} samples")
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"accuracy {np.mean(np.equal(targets, predictions)):.3f}, {len(targets)} samples",
+    )
     return figure
 
 
@@ -50,7 +60,9 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     panels: dict[str, list[str]] = {}
     for name in names:
         group, _, kind = name.partition("/")
-        panels.setdefault("angle spread (rad)" if group == "angles" else kind.split("_")[0] if group == "train" else kind, []).append(name)
+        panels.setdefault(
+            "angle spread (rad)" if group == "angles" else kind.split("_")[0] if group == "train" else kind, []
+        ).append(name)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3 * rows), layout="constrained")
@@ -100,8 +112,12 @@ def _spectrogram(axes: Axes, sound: Sound) -> None:
     n_fft = min(1024, max(64, len(sound.waveform) // 4))
     hop = n_fft // 4
     n_mels = 40 if n_fft < 1024 else 64
-    mel = librosa.feature.melspectrogram(y=sound.waveform.numpy(), sr=sound.sample_rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels)
+    mel = librosa.feature.melspectrogram(
+        y=sound.waveform.numpy(), sr=sound.sample_rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels
+    )
     seconds = len(sound.waveform) / sound.sample_rate
-    axes.imshow(librosa.power_to_db(mel, ref=np.max), origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, n_mels))
+    axes.imshow(
+        librosa.power_to_db(mel, ref=np.max), origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, n_mels)
+    )
     axes.set_xticks([0, seconds], ["0", f"{seconds:.1f} s"], fontsize=6)
     axes.set_ylabel("mel band", fontsize=7)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -92,7 +91,10 @@ class RunFolder(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         table = pd.concat(self._rows, ignore_index=True)
         metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
-        write_json(folder / "metrics.json", {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)})
+        write_json(
+            folder / "metrics.json",
+            {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)},
+        )
         table.to_parquet(folder / "predictions.parquet")
         if "probabilities" in table:
             numbers = (table["target_index"].tolist(), table["prediction_index"].tolist())
@@ -113,7 +115,9 @@ class RunFolder(Callback):
         right = [i for i in best if table["right"].iloc[i]]
         right = right[:: max(1, len(right) // max(1, self.n_examples))][: self.n_examples]  # from the surest to the barest
         chosen = [table.iloc[int(i)] for i in [*right, *wrong]]
-        return [plots.Example(data.raw_inputs(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen]
+        return [
+            plots.Example(data.raw_inputs(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen
+        ]
 
     def _facts(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {
@@ -156,7 +160,9 @@ def _table(batch: Batch, scores: Tensor, pl_module: LightningModule) -> pd.DataF
         error = (scores - targets).abs()
         right = error <= decoder.scale.item()  # within one standard deviation of the training targets
         summary = [f"true {t:.3g}, predicted {s:.3g}" for t, s in zip(targets.tolist(), scores.tolist(), strict=True)]
-        return pd.DataFrame({"id": batch.ids, "target": targets, "prediction": scores, "error": error, "right": right, "summary": summary})
+        return pd.DataFrame(
+            {"id": batch.ids, "target": targets, "prediction": scores, "error": error, "right": right, "summary": summary}
+        )
     classes = decoder.classes  # type: ignore[union-attr]
     best = scores.argmax(-1)
     true, predicted = [classes[i] for i in targets.tolist()], [classes[i] for i in best.tolist()]  # type: ignore[index]
