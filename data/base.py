@@ -1,0 +1,240 @@
+"""MultimodalDataModule: rows of any source -> checked, split, varied, batched."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from qmm.config import Configurable
+from qmm.errors import InputError
+from qmm.types import Batch, Features
+
+from .collate import collate
+from .dataset import ContentDataset, EpochSampler, MultimodalDataset, Varied
+from .source import BadSample, Source, near
+from .splits import fold_rows
+from .transforms import Augmentation
+
+if TYPE_CHECKING:
+    from .modules import ManifestDataModule
+
+_NEEDED = {"fit": "train", "validate": "val", "test": "test"}
+
+
+class MultimodalDataModule(Configurable, LightningDataModule, ABC):
+    """Batches of several modalities. Nothing is read before it is asked for; `setup` checks everything before training.
+
+    Args:
+        modalities: Use these alone; rows that have none of them are dropped, and counted in `dropped`. Default: all there are.
+        batch_size: Samples in a batch.
+        num_workers: Processes that load; 0 loads in the main one. Batches are the same for any number.
+        seed: Of the order and the augmentation of the training samples.
+        augment: Modality -> augmentation of its training samples.
+        mix_pairs: Probability that a training sample's content of a modality is taken from another one of the same class. Only
+            where a class is all that joins a sample's modalities.
+        fold: Hold out this part of the training split (0 to folds - 1) in place of `val`, which then stays untouched.
+        folds: Number of parts, stratified by class; no group is torn apart.
+        split_seed: Of `fold` and of splits made by shares; apart from `seed`, so that studies compare seeds on the same split.
+    """
+
+    skips_bad = False
+    decodes_all = False
+
+    def __init__(
+        self,
+        modalities: list[str] | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: dict[str, Augmentation] | None = None,
+        mix_pairs: float = 0.0,
+        fold: int | None = None,
+        folds: int = 5,
+        split_seed: int = 0,
+    ):
+        super().__init__()
+        if batch_size < 1 or num_workers < 0 or not 0 <= mix_pairs <= 1:
+            raise InputError(
+                f"batch_size {batch_size}, num_workers {num_workers}, mix_pairs {mix_pairs}: "
+                "expected at least 1, at least 0, and a probability"
+            )
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.augment, self.mix_pairs = dict(augment or {}), mix_pairs
+        self.fold, self.folds, self.split_seed = fold, folds, split_seed
+        self.preprocess: dict[str, Callable[[Any], Any]] = {}
+        self.cached: dict[str, Mapping[str, Features]] = {}
+        self.dropped: dict[str, int] = {}
+        self._chosen = None if modalities is None else tuple(modalities)
+        self._rows: dict[str, np.ndarray] | None = None
+        self._problems: list[BadSample] = []
+
+    @abstractmethod
+    def make_source(self) -> Source:
+        """Read or make the rows of all splits."""
+
+    @cached_property
+    def source(self) -> Source:
+        return self.make_source()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that batches hold."""
+        there = tuple(self.source.present)
+        for name in [*(self._chosen or ()), *self.augment]:
+            if name not in there:
+                raise InputError(f"the data has no modality {name!r}; {near(name, there)}")
+        return there if self._chosen is None else self._chosen
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Class names in the order of their indices; None for regression."""
+        return self.source.classes
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """(C,) inverse frequencies in the training split, their mean 1; None for regression."""
+        if self.classes is None:
+            return None
+        counts = np.bincount(self._train_targets(), minlength=len(self.classes)).clip(min=1)
+        return torch.tensor(counts.mean() / counts / np.mean(counts.mean() / counts), dtype=torch.float32)
+
+    @property
+    def target_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training values, for regression."""
+        if self.classes is not None:
+            raise InputError("these data name classes; for regression give a column of numbers and set `regression: true`")
+        values = self._train_targets()
+        return float(values.mean()), float(values.std())
+
+    @property
+    def skipped(self) -> list[BadSample]:
+        """The rows left out because something is wrong with them; empty unless they are to be skipped."""
+        return sorted([*self.source.bad, *self._problems])
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Split -> the rows of `source` that are used."""
+        if self._rows is None:
+            self._rows = self._choose_rows()
+        return self._rows
+
+    def connect(self, preprocess: Mapping[str, Callable[[Any], Any]]) -> None:
+        """Modality -> its encoder's preprocessing, to be done by the workers; from now on these modalities alone are loaded."""
+        for modality in preprocess:
+            if modality not in self.modalities:
+                raise InputError(
+                    f"the model has a branch for {modality!r}, the data does not; {near(modality, self.modalities)}; "
+                    f"set the model's {modality} to null, or give data with it"
+                )
+        self.preprocess = dict(preprocess)
+        narrowed = tuple(modality for modality in self.modalities if modality in preprocess)
+        if narrowed != self.modalities:
+            self._chosen, self._rows = narrowed, None
+            self.augment = {modality: own for modality, own in self.augment.items() if modality in narrowed}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check every file. Raises InputError at the first bad one in the order of the rows, saying how many there are."""
+        needed = _NEEDED.get(stage or "")
+        if needed is not None:
+            self._require(needed)
+        rows = np.sort(np.concatenate(list(self.rows.values())))
+        found = {} if self.skips_bad else self.source.verify(rows.tolist(), self.modalities, self.decodes_all)
+        if found:
+            others = f" ({len(found) - 1} more rows are bad; `on_bad_sample: skip` leaves them out)" if len(found) > 1 else ""
+            raise InputError(f"{next(iter(found.values()))}{others}")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled, augmented and re-paired by (seed, epoch, row)."""
+        rows = self._require("train")
+        if self.mix_pairs and self.classes is None:
+            raise InputError("mix_pairs pairs samples of one class, and these data have none; set mix_pairs to 0")
+        varied = Varied(self.augment, self.mix_pairs, self.seed)
+        return self._loader(self._dataset(rows, varied=varied), sampler=EpochSampler(len(rows), self.seed))
+
+    def plain_train_dataloader(self) -> DataLoader[Any]:
+        """The training split in its own order, as it is: to fit compressors on."""
+        return self._loader(self._dataset(self._require("train")))
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Empty where there is no split "val"."""
+        return self._loader(self._dataset(self.rows["val"])) if "val" in self.rows else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self._dataset(self._require("test")))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The split "predict", else "test", else "val"; without targets."""
+        split = next((split for split in ("predict", "test", "val") if split in self.rows), "predict")
+        return self._loader(self._dataset(self._require(split), targets=False))
+
+    def contents(self, modality: str, split: str) -> DataLoader[Any]:
+        """Each different content of a modality once, without augmentation, to fill a feature cache from: batches of this one
+        modality whose `ids` are the content keys that `cached[modality]` is asked for."""
+        dataset = ContentDataset(self.source, self._require(split), modality, self.preprocess.get(modality))
+        return self._loader(dataset, modalities=(modality,))
+
+    def raw_sample(self, sample_id: str) -> dict[str, Any]:
+        """A sample's raw content by modality, as it was read: for reports."""
+        if sample_id not in self.source.ids:
+            raise InputError(f"no sample {sample_id!r}; {near(sample_id, self.source.ids)}")
+        row = self.source.ids.index(sample_id)
+        return {m: self.source.raw(m, row) for m in self.modalities if self.source.present[m][row]}
+
+    @classmethod
+    def for_files(
+        cls,
+        rows: list[dict[str, Any]] | None = None,
+        path: str | None = None,
+        root: str | None = None,
+        classes: list[str] | None = None,
+        **loading: Any,
+    ) -> "ManifestDataModule":
+        """Files to predict on, without labels: `rows` such as {"image": ..., "text": ...}, or a manifest's path."""
+        from .modules import ManifestDataModule
+
+        return ManifestDataModule(path, rows=rows, root=root, label=None, split=None, classes=classes, **loading)
+
+    def _choose_rows(self) -> dict[str, np.ndarray]:
+        source, splits = self.source, dict(self.source.splits)
+        if self.fold is not None:
+            labels = source.targets.get("label") if source.classes is not None else None
+            train = splits.get("train", np.empty(0, dtype=np.int64))
+            splits["train"], splits["val"] = fold_rows(train, labels, source.groups, self.fold, self.folds, self.split_seed)
+        chosen = np.any([source.present[modality] for modality in self.modalities], axis=0)
+        self.dropped = {split: int((~chosen[rows]).sum()) for split, rows in splits.items()}
+        splits = {split: rows[chosen[rows]] for split, rows in splits.items()}
+        if self.skips_bad:
+            everything = np.sort(np.concatenate(list(splits.values())))
+            found = source.verify(everything.tolist(), self.modalities, thorough=True)
+            self._problems = list(found.values())
+            splits = {split: rows[~np.isin(rows, list(found))] for split, rows in splits.items()}
+        return {split: rows for split, rows in splits.items() if len(rows)}
+
+    def _require(self, split: str) -> np.ndarray:
+        if split not in self.rows:
+            there = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in self.rows.items()) or "none"
+            raise InputError(f"the data has no rows for split {split!r}; its splits are: {there}")
+        return self.rows[split]
+
+    def _train_targets(self) -> np.ndarray:
+        return self.source.targets["label"][self._require("train")]
+
+    def _dataset(self, rows: np.ndarray, targets: bool = True, varied: Varied | None = None) -> MultimodalDataset:
+        return MultimodalDataset(self.source, rows, self.modalities, self.preprocess, self.cached, targets, varied)
+
+    def _loader(self, dataset: Any, sampler: EpochSampler | None = None, modalities: tuple[str, ...] = ()) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=partial(collate, modalities=modalities or self.modalities),
+            pin_memory=torch.cuda.is_available(),
+        )
