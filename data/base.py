@@ -1,7 +1,7 @@
 """MultimodalDataModule: rows of any source -> checked, split, varied, batched."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -173,10 +173,10 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         split = next((split for split in ("predict", "test", "val") if split in self.rows), "predict")
         return self._loader(self._dataset(self._require(split), targets=False))
 
-    def contents(self, modality: str, split: str) -> DataLoader[Any]:
+    def contents(self, modality: str, split: str, known: Container[str] = ()) -> DataLoader[Any]:
         """Each different content of a modality once, without augmentation, to fill a feature cache from: batches of this one
-        modality whose `ids` are the content keys that `cached[modality]` is asked for."""
-        dataset = ContentDataset(self.source, self._require(split), modality, self.preprocess.get(modality))
+        modality whose `ids` are the content keys that `cached[modality]` is asked for. Keys in `known` are left out."""
+        dataset = ContentDataset(self.source, self._require(split), modality, self.preprocess.get(modality), known)
         return self._loader(dataset, modalities=(modality,))
 
     def raw_sample(self, sample_id: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """MultimodalDataset and EpochSampler: what a sample is in a given epoch depends on (seed, epoch, row) and on nothing else."""
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,9 +114,11 @@ class MultimodalDataset(Dataset[Sample]):
 class ContentDataset(Dataset[Sample]):
     """Each different content of one modality once, pre-processed, under its key: what a feature cache is filled from."""
 
-    def __init__(self, source: Source, rows: np.ndarray, modality: str, preprocess: Callable[[Any], Any] | None):
-        there = [row for row in rows.tolist() if source.present[modality][row]]
-        self.items = list({source.key(modality, row): row for row in there}.items())
+    def __init__(
+        self, source: Source, rows: np.ndarray, modality: str, preprocess: Callable[[Any], Any] | None, known: Container[str] = ()
+    ):
+        there = {source.key(modality, row): row for row in rows.tolist() if source.present[modality][row]}
+        self.items = [(key, row) for key, row in there.items() if key not in known]
         self.source, self.modality, self.preprocess = source, modality, preprocess
 
     def __len__(self) -> int:

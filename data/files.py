@@ -39,7 +39,7 @@ def read_sound(path: str | Path) -> Sound:
 
 def picture_tensor(pixels: np.ndarray) -> Tensor:
     """(H, W, 3) uint8, or float32 in [0, 1] -> (3, H, W) float32 in [0, 1]; always a copy."""
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    tensor = torch.tensor(pixels).permute(2, 0, 1).contiguous().float()
     return tensor.div_(255) if pixels.dtype == np.uint8 else tensor
 
 

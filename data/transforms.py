@@ -167,6 +167,6 @@ def _rectangle(
 
 def _coloured_noise(length: int, generator: Generator) -> Tensor:
     """Noise whose amplitude falls with frequency to a power between 0 (white) and 1 (brown)."""
-    spectrum = torch.fft.rfft(torch.randn(length, generator=generator))
-    falling = torch.arange(len(spectrum), dtype=torch.float32).clamp_min(1) ** -_uniform(generator)
+    spectrum = torch.view_as_complex(torch.randn(length // 2 + 1, 2, generator=generator))
+    falling = torch.arange(len(spectrum), dtype=torch.float32).clamp_min(1).pow(-_uniform(generator))
     return torch.fft.irfft(spectrum * falling, n=length)
