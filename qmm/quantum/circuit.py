@@ -49,7 +49,7 @@ class Circuit(NamedTuple):
             raise CircuitError(f"parameters named twice among inputs and weights: {', '.join(twice)}; name each once")
         unknown = [p.name for p in self.quantum_circuit.parameters if p not in set(named)]
         if unknown:
-            raise CircuitError(f"parameters that are neither input nor weight: {', '.join(unknown)}; list them in one of the two")
+            raise CircuitError(f"parameters that are neither input nor weight: {', '.join(unknown)}; list each in one")
         if not self.observables:
             raise CircuitError("a circuit needs at least one observable to read out, got none")
         for index, observable in enumerate(self.observables):
@@ -59,7 +59,8 @@ class Circuit(NamedTuple):
 
 def _check_observable(observable: SparsePauliOp, index: int, n_qubits: int) -> None:
     if observable.num_qubits != n_qubits:
-        raise CircuitError(f"observable {index} acts on {observable.num_qubits} qubits, the circuit has {n_qubits}; pad it with I")
+        width = observable.num_qubits
+        raise CircuitError(f"observable {index} acts on {width} qubits, the circuit has {n_qubits}; pad it with I")
     if observable.coeffs.dtype == object:
         raise CircuitError(f"observable {index} has parameters among its coefficients; give it numbers")
     if np.any(np.abs(observable.coeffs.imag) > 1e-12):

@@ -1,0 +1,67 @@
+"""Second step: operations -> few layers. Operations of one kind that nothing keeps apart are done together."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qmm.quantum.operations import Dense, Local, Operation, Permutation, Phase, Rotation
+
+_ZERO = 1e-12
+
+
+class Layer(NamedTuple):
+    """Operations of one kind, in order; those of different qubits commute."""
+
+    kind: str
+    """"local" (runs of one-qubit gates), "phase", "permutation" or "dense" (a single operation)."""
+    operations: list[Any]
+
+
+def schedule(operations: Iterable[Operation], n_qubits: int) -> list[Layer]:
+    """Each operation goes to the earliest layer of its kind behind everything that touches its qubits.
+
+    The first layer is always "local" (it may be empty): from it the start is a product state, made by outer products.
+    """
+    layers = [Layer("local", [])]
+    last = [-1] * n_qubits  # the last layer that touches each qubit
+    for operation in operations:
+        earliest = max(0, *(last[q] for q in operation.qubits))
+        choices = [(_find(layers, _kind(form), earliest), form) for form in _forms(operation)]
+        index, form = min(choices, key=lambda choice: choice[0])
+        if index == len(layers):
+            layers.append(Layer(_kind(form), []))
+        layers[index].operations.append(form)
+        for qubit in operation.qubits:
+            last[qubit] = index
+    return layers
+
+
+def _find(layers: list[Layer], kind: str, earliest: int) -> int:
+    if kind == "dense":
+        return len(layers)
+    return next((i for i in range(earliest, len(layers)) if layers[i].kind == kind), len(layers))
+
+
+def _kind(operation: Operation) -> str:
+    match operation:
+        case Rotation() | Local():
+            return "local"
+        case Phase():
+            return "phase"
+        case Permutation():
+            return "permutation"
+        case Dense():
+            return "dense"
+
+
+def _forms(operation: Operation) -> list[Operation]:
+    """The ways to write an operation, the preferred one first: RZ is also a phase, X also a permutation."""
+    match operation:
+        case Rotation(qubits, "Z", angle):
+            return [operation, Phase(qubits, np.array([0.5, -0.5]), angle)]
+        case Local(qubits, matrix) if abs(matrix[0, 1]) < _ZERO:
+            return [operation, Phase(qubits, -np.angle(np.diag(matrix)), 1.0)]
+        case Local(qubits, matrix) if abs(matrix[0, 0]) < _ZERO and abs(matrix[0, 1] - matrix[1, 0]) < _ZERO:
+            return [operation, Permutation(qubits, np.array([1, 0]))]
+    return [operation]

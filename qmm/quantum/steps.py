@@ -1,0 +1,91 @@
+"""The other three kinds of layer, as tables over all 2**n basis states: phases, permutations, fixed dense unitaries."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from qiskit.circuit import Parameter
+from torch import Tensor
+
+from qmm.quantum.angles import Angles, collect, free_parameters
+from qmm.quantum.operations import Dense, Permutation, Phase
+
+
+class PhaseStep(NamedTuple):
+    angles: Angles | None
+    """of P gates; None where all are fixed"""
+    exponents: Tensor
+    """(P, 2**n)"""
+    fixed: Tensor
+    """(2**n,) radians of the gates without parameters"""
+
+    def apply(self, state: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
+        """(b, 2**n) -> (b or B, 2**n)"""
+        phases = self.fixed
+        if self.angles is not None:
+            phases = phases + self.angles.evaluate(inputs, weights) @ self.exponents
+        return state * torch.polar(torch.ones_like(phases), -phases)
+
+
+class PermuteStep(NamedTuple):
+    source: Tensor
+    """(2**n,) int64: amplitude z comes from source[z]."""
+
+    def apply(self, state: Tensor) -> Tensor:
+        return state.index_select(-1, self.source)
+
+
+class DenseStep(NamedTuple):
+    qubits: tuple[int, ...]
+    matrix: Tensor
+    """(2**k, 2**k); bit i of its index belongs to qubits[i]."""
+
+    def apply(self, state: Tensor) -> Tensor:
+        b, n, k = len(state), state.shape[-1].bit_length() - 1, len(self.qubits)
+        axes = [n - q for q in reversed(self.qubits)]  # axis 0 is the batch, axis 1 the highest qubit
+        front = list(range(1, k + 1))
+        moved = state.reshape(b, *[2] * n).movedim(axes, front)
+        product = self.matrix @ moved.reshape(b, 2**k, 2 ** (n - k))
+        return product.reshape(moved.shape).movedim(front, axes).reshape(b, 2**n)
+
+
+def compile_phases(
+    operations: Sequence[Phase], n_qubits: int, inputs: Sequence[Parameter], weights: Sequence[Parameter]
+) -> PhaseStep:
+    free = [op for op in operations if free_parameters(op.angle)]
+    fixed = np.zeros(2**n_qubits)
+    for op in operations:
+        if not free_parameters(op.angle):
+            fixed += float(op.angle) * op.exponents[local_index(op.qubits, n_qubits)]
+    tables = [op.exponents[local_index(op.qubits, n_qubits)] for op in free]
+    return PhaseStep(
+        angles=collect([op.angle for op in free], inputs, weights) if free else None,
+        exponents=torch.tensor(np.array(tables).reshape(len(free), 2**n_qubits)),
+        fixed=torch.tensor(fixed),
+    )
+
+
+def compile_permutation(operations: Sequence[Permutation], n_qubits: int) -> PermuteStep:
+    return PermuteStep(torch.tensor(np.argsort(image(operations, n_qubits))))
+
+
+def compile_dense(operation: Dense) -> DenseStep:
+    return DenseStep(operation.qubits, torch.tensor(operation.matrix))
+
+
+def image(operations: Sequence[Permutation], n_qubits: int) -> NDArray[np.int64]:
+    """(2**n,): where the permutations, one after the other, take each basis state."""
+    states = np.arange(2**n_qubits)
+    for op in operations:
+        local = sum(((states >> q) & 1) << i for i, q in enumerate(op.qubits))
+        mask = sum(1 << q for q in op.qubits)
+        states = (states & ~mask) | sum(((op.image[local] >> i) & 1) << q for i, q in enumerate(op.qubits))
+    return states
+
+
+def local_index(qubits: Sequence[int], n_qubits: int) -> NDArray[np.int64]:
+    """(2**n,): what the bits of each basis state are on `qubits`, as a number."""
+    states = np.arange(2**n_qubits)
+    return sum((((states >> q) & 1) << i for i, q in enumerate(qubits)), np.zeros_like(states))
