@@ -50,10 +50,14 @@ class TrainingCLI(LightningCLI):
             "test": {"model", "dataloaders", "datamodule", "weights_only"},
         }
 
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
         parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
         parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments(
             "data",
             "model.init_args.model.decoder.init_args.classes",
@@ -132,7 +136,7 @@ class TrainingCLI(LightningCLI):
         """Evaluate the weights the training ended with: none are chosen by their score on the data they are scored on."""
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
-        splits = getattr(self.datamodule, "splits", ())
+        splits = getattr(self.datamodule, "rows", ())
         if "test" in splits:
             self.trainer.test(self.model, datamodule=self.datamodule)
         elif "val" in splits:

@@ -72,18 +72,19 @@ class MultimodalModel(Configurable, nn.Module):
         decoder.build(self.fusion.out_features)
 
     def forward(self, batch: Batch) -> ModelOutput:
-        features = {m: branch.encode(batch.inputs.get(m), batch.present[m]) for m, branch in self.branches.items()}
-        angles = {m: branch.compress(features[m], batch.present[m]) for m, branch in self.branches.items()}
-        fused = self.fusion(angles, batch.present)
+        present = batch.presence(self.branches)
+        features = {m: branch.encode(batch.inputs.get(m), present[m]) for m, branch in self.branches.items()}
+        angles = {m: branch.compress(features[m], present[m]) for m, branch in self.branches.items()}
+        fused = self.fusion(angles, present)
         return ModelOutput(features, angles, fused, self.decoder(fused))
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Named losses, weighted; their sum is what is trained: the decoder's, and each branch's auxiliary one."""
         losses = {"decoder": self.decoder.loss(output.prediction, batch.targets)}
         for modality, branch in self.branches.items():
-            features, present = output.features[modality], batch.present[modality]
+            features = output.features[modality]
             if branch.head is not None and features is not None:
-                targets = {name: target[present] for name, target in batch.targets.items()}
+                targets = {name: target[batch.present[modality]] for name, target in batch.targets.items()}
                 losses[modality] = branch.auxiliary * branch.head.loss(branch.head(features.pooled), targets)
         return losses
 

@@ -1,8 +1,9 @@
 """What travels between the parts: small NamedTuples, shapes documented. B samples, T steps or tokens, D features."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -46,6 +47,11 @@ class Batch(NamedTuple):
     """By name: class indices (B,) int64, values (B,) float32, ...; empty when predicting."""
     ids: list[str]
     """A name for each sample, for reports and predictions."""
+
+    def presence(self, modalities: Iterable[str]) -> dict[str, Tensor]:
+        """By modality, (B,) bool; False throughout for one that the data does not know."""
+        nowhere = torch.zeros_like(next(iter(self.present.values())))
+        return {modality: self.present.get(modality, nowhere) for modality in modalities}
 
 
 class ModelOutput(NamedTuple):

@@ -72,7 +72,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             for batch in loader:
                 batch = self.transfer_batch_to_device(batch, self.device, 0)
                 for modality, branch in branches.items():
-                    features = branch.eval().encode(batch.inputs.get(modality), batch.present[modality])
+                    features = branch.eval().encode(batch.inputs.get(modality), batch.presence([modality])[modality])
                     if features is not None:
                         pooled[modality].append(features.pooled)
         for modality, branch in branches.items():
@@ -90,8 +90,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
         for name, value in losses.items():
             self.log(f"train/loss_{name}", value, on_step=False, on_epoch=True, batch_size=size)
-        for modality, angles in output.angles.items():
-            rows = angles.detach()[batch.present[modality]]
+        for modality, present in batch.presence(output.angles).items():
+            rows = output.angles[modality].detach()[present]
             if len(rows) > 1:  # a collapsed or saturated compressor shows here
                 self.log(f"angles/{modality}_std", rows.std(0).mean(), on_step=False, on_epoch=True, batch_size=len(rows))
         return loss
@@ -111,8 +111,9 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         scores = self.score(output.prediction)
         metrics = self.metrics[f"{split}_"]
         metrics.update(scores, batch.targets[self.model.decoder.target])  # type: ignore[operator, index]
-        self.log(f"{split}/loss", loss, batch_size=len(batch.ids), prog_bar=split == "val")
-        self.log_dict(metrics, batch_size=len(batch.ids), prog_bar=split == "val")  # type: ignore[arg-type]
+        self.log(f"{split}/loss", loss, batch_size=len(batch.ids))
+        for place, (name, metric) in enumerate(metrics.items()):  # type: ignore[operator]
+            self.log(name, metric, batch_size=len(batch.ids), prog_bar=place == 0)
         return {"loss": loss, "scores": scores}
 
     def configure_optimizers(self) -> Any:
@@ -120,9 +121,9 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         inside = {id(p) for p in fusion}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
         groups = [
-            {"params": [p for p in others if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
-            {"params": fusion, "weight_decay": 0.0, "lr": self.fusion_learning_rate or self.learning_rate},
+            {"name": "matrices", "params": [p for p in others if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"name": "vectors", "params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+            {"name": "fusion", "params": fusion, "weight_decay": 0.0, "lr": self.fusion_learning_rate or self.learning_rate},
         ]
         optimizer = AdamW([g for g in groups if g["params"]], lr=self.learning_rate)
         return [optimizer], [{"scheduler": self._schedule(optimizer), "interval": "step"}]

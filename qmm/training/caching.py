@@ -1,7 +1,9 @@
 """FeatureCaching: frozen encoders run once over the data; later epochs, runs and studies read what they found."""
 
+import itertools
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -9,6 +11,7 @@ from tqdm.auto import tqdm
 
 from qmm.contracts import Encoder
 from qmm.feature_cache import FeatureCache, encoder_fingerprint
+from qmm.types import Features
 
 log = logging.getLogger(__name__)
 
@@ -20,38 +23,35 @@ class FeatureCaching(Callback):
 
     Args:
         folder: Where the features are kept; shared by runs, since they are keyed by content, weights and pre-processing.
-        batch_size: Of the pass that fills the cache.
     """
 
-    def __init__(self, folder: str, batch_size: int = 64):
-        self.folder, self.batch_size = Path(folder).expanduser(), batch_size
+    def __init__(self, folder: str):
+        self.folder = Path(folder).expanduser()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        data.cached = {}
-        for modality, branch in pl_module.model.branches.items():  # type: ignore[union-attr]
+        data, branches = trainer.datamodule, pl_module.model.branches  # type: ignore[attr-defined, union-attr]
+        data.connect({modality: branch.encoder.preprocess for modality, branch in branches.items()})
+        for modality, branch in branches.items():
             if not branch.encoder.frozen:
                 continue
             cache = FeatureCache(self.folder, encoder_fingerprint(branch.encoder))
-            data.connect({modality: branch.encoder.preprocess})
-            fill(cache, branch.encoder, data, modality, self.batch_size, trainer.strategy.root_device)
+            fill(cache, branch.encoder, data, modality, trainer.strategy.root_device)
             data.cached[modality] = cache
             if modality in (getattr(data, "augment", None) or {}):
                 log.warning("%s features are cached: the augmentation of %s has no effect", modality, modality)
 
 
 @torch.no_grad()
-def fill(cache: FeatureCache, encoder: Encoder, data: object, modality: str, batch_size: int, device: torch.device) -> int:
-    """Encode what the cache lacks; returns how many samples that were. Kept batch by batch, so a kill loses one batch."""
-    loader, todo = data.uncached(modality, cache, batch_size)  # type: ignore[attr-defined]
+def fill(cache: FeatureCache, encoder: Encoder, data: Any, modality: str, device: torch.device) -> int:
+    """Encode what the cache lacks; returns how many contents that were. Kept batch by batch, so a kill loses one batch."""
+    loaders = [data.contents(modality, split, known=cache) for split in data.rows]
+    todo = sum(len(loader.dataset) for loader in loaders)
     if not todo:
         return 0
-    home = next((p.device for p in encoder.parameters()), device)
     encoder.to(device).eval()
     with tqdm(total=todo, desc=f"caching {modality} features", unit="sample") as bar:
-        for keys, inputs in loader:
-            features = encoder(*(None if part is None else part.to(device) for part in inputs))
-            cache.put(keys, type(features)(*(None if part is None else part.cpu() for part in features)))
-            bar.update(len(keys))
-    encoder.to(home)
+        for batch in itertools.chain(*loaders):
+            features = encoder(*(None if part is None else part.to(device) for part in batch.inputs[modality]))
+            cache.put(batch.ids, Features(*(None if part is None else part.cpu() for part in features)))
+            bar.update(len(batch.ids))
     return todo

@@ -1,5 +1,6 @@
 """The pictures of a run's folder: pure functions from numbers to matplotlib figures."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def regression_scatter(targets: Sequence[float], predictions: Sequence[float]) -
 
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """One panel for each kind of number (loss, accuracy, angles, ...), its splits or modalities as lines, over epochs."""
-    names = sorted({name for row in history for name in row if name != "epoch"})
+    names = sorted({name for row in history for name in row if name.startswith(("train/", "val/", "angles/"))})
     panels: dict[str, list[str]] = {}
     for name in names:
         group, _, kind = name.partition("/")
@@ -96,7 +97,7 @@ def _draw(axes: Axes, value: Any, modality: str) -> None:
     if value is None:
         axes.text(0.5, 0.5, f"(no {modality})", ha="center", va="center", color="grey")
     elif isinstance(value, str):
-        axes.text(0.5, 0.5, value, ha="center", va="center", wrap=True, fontsize=8)
+        axes.text(0.5, 0.5, textwrap.fill(value, 32), ha="center", va="center", fontsize=8)
     elif isinstance(value, Sound):
         _spectrogram(axes, value)
     elif isinstance(value, Tensor) and value.ndim == 3:

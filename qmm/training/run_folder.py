@@ -107,7 +107,7 @@ class RunFolder(Callback):
 
     def _examples(self, trainer: Trainer, table: pd.DataFrame) -> list[plots.Example]:
         data = getattr(trainer, "datamodule", None)
-        if not hasattr(data, "raw_inputs"):
+        if not hasattr(data, "raw_sample"):
             return []
         error = table["error"].to_numpy()
         best, worst = np.argsort(error, kind="stable"), np.argsort(-error, kind="stable")
@@ -116,7 +116,7 @@ class RunFolder(Callback):
         right = right[:: max(1, len(right) // max(1, self.n_examples))][: self.n_examples]  # from the surest to the barest
         chosen = [table.iloc[int(i)] for i in [*right, *wrong]]
         return [
-            plots.Example(data.raw_inputs(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen
+            plots.Example(data.raw_sample(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen
         ]
 
     def _facts(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
