@@ -38,7 +38,7 @@ _MATRIX_QUBITS = 3  # standard gates up to here are taken by their matrix, large
 _ZERO = 1e-12
 
 
-def lower(circuit: QuantumCircuit) -> list[Operation]:
+def lower(circuit: QuantumCircuit) -> list[Any]:
     """The circuit's operations in order, exact up to a global phase.
 
     Raises CircuitError, with the instruction's name and place, for measurements, resets of qubits in use, control flow and

@@ -45,7 +45,7 @@ def random_expression(rng: Generator, parameters: list[Parameter]) -> ParameterE
         lambda: 0.5 - a,
         lambda: (a + 2 * b).sin() + b.cos() * a,
         lambda: (a * b / 4).exp() + (a**2 + 1).log(),
-        lambda: b.arctan() - a.tan() / 50,
+        lambda: b.arctan() - (a / 4).tan(),
         lambda: (a / 4).abs() * b,
         lambda: float(rng.normal()),
     ]
@@ -68,7 +68,7 @@ def random_circuit(rng: Generator, n_qubits: int, n_gates: int, expressions: boo
         gate.params = [angle() for _ in gate.params]
         kind = rng.integers(12)
         if kind == 0 and gate.num_qubits < n_qubits and not isinstance(gate, ControlledGate):
-            gate = gate.control(1, ctrl_state=int(rng.integers(2)), annotated=False if gate.name != "rcccx" else None)
+            gate = gate.control(1, ctrl_state=int(rng.integers(2)))
         elif kind == 1:
             gate = UnitaryGate(random_unitary(2 ** int(rng.integers(1, min(3, n_qubits) + 1)), seed=int(rng.integers(1000))))
         elif kind == 2:
