@@ -115,7 +115,12 @@ class ContentDataset(Dataset[Sample]):
     """Each different content of one modality once, pre-processed, under its key: what a feature cache is filled from."""
 
     def __init__(
-        self, source: Source, rows: np.ndarray, modality: str, preprocess: Callable[[Any], Any] | None, known: Container[str] = ()
+        self,
+        source: Source,
+        rows: np.ndarray,
+        modality: str,
+        preprocess: Callable[[Any], Any] | None,
+        known: Container[str] = (),
     ):
         there = {source.key(modality, row): row for row in rows.tolist() if source.present[modality][row]}
         self.items = [(key, row) for key, row in there.items() if key not in known]

@@ -21,7 +21,7 @@ _CHECK = {"vision": check_picture, "audio": check_sound}
 _DECODE: dict[str, Callable[[Path], Any]] = {"vision": decode_picture, "audio": decode_sound}
 _THREADS = 4  # decoding waits for the disk as much as for the processor
 
-_known_problems: dict[tuple[str, int, int, bool], str | None] = {}  # file, time of change, size, thorough -> what is wrong
+_known_problems: dict[tuple[str, str, int, int, bool], str | None] = {}  # kind, file, its state, thorough -> what is wrong
 _known_digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -104,7 +104,7 @@ class ManifestSource(Source):
     def _reason(self, path: Path, kind: str, thorough: bool) -> str | None:
         try:
             status = path.stat()
-            identity = (str(path), status.st_mtime_ns, status.st_size, thorough)
+            identity = (kind, str(path), status.st_mtime_ns, status.st_size, thorough)
             if identity not in _known_problems or (thorough and self._memory is not None):
                 _known_problems[identity] = None  # until shown otherwise
                 self._decoded(path, kind) if thorough else _CHECK[kind](path)
@@ -260,10 +260,10 @@ class ManifestSource(Source):
 
     def _index_labels(self, labels: list[str], column: str) -> list[int]:
         train = [labels[row] for row in self.splits.get("train", ()) if row not in self._bad_rows]
+        origin = "`classes`" if self.classes else "the training split"
         if self.classes is None and train:
             self.classes = sort_classes(train)
         known = {name: index for index, name in enumerate(self.classes or ())}
-        origin = "the training split" if train else "`classes`"
         for row, name in enumerate(labels):
             if name and name not in known and self.classes is not None:
                 self._reject(row, column, f"unknown label {name!r}, which {origin} lacks; {near(name, known)}")
