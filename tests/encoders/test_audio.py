@@ -28,7 +28,7 @@ def small(**arguments: Any) -> ASTEncoder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A small AST classifier as its author would publish it."""
-    config = ASTConfig(**TINY, num_mel_bins=32, max_length=64, num_labels=3, patch_size=16)
+    config = ASTConfig(**TINY | {"num_mel_bins": 32, "max_length": 64, "num_labels": 3, "patch_size": 16})
     model = ASTForAudioClassification(config)
     torch.nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings)
     model.save_pretrained(tmp_path / "ast")

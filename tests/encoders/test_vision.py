@@ -34,7 +34,7 @@ def images() -> torch.Tensor:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A small ViT classifier as its author would publish it."""
-    ViTForImageClassification(ViTConfig(**TINY_VIT, num_labels=5)).save_pretrained(tmp_path / "vit")
+    ViTForImageClassification(ViTConfig(**TINY_VIT | {"num_labels": 5})).save_pretrained(tmp_path / "vit")
     settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 3, "size": {"height": 16, "width": 16}}
     (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(settings))
     return tmp_path / "vit"
