@@ -134,7 +134,7 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the weights the training ended with: none are chosen by their score on the data they are scored on."""
-        if self.trainer.fast_dev_run or self.trainer.interrupted:
+        if self.trainer_setting("fast_dev_run") or self.trainer.interrupted:
             return
         splits = getattr(self.datamodule, "rows", ())
         if "test" in splits:

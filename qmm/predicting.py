@@ -13,7 +13,6 @@ from qmm.errors import InputError
 from qmm.loading import find_class, load
 from qmm.training.checkpoints import read_checkpoint
 
-
 COLUMNS = {"vision": "image", "audio": "audio", "text": "text"}
 """Modality -> what its files are called on the command line and in a manifest."""
 
@@ -70,7 +69,7 @@ def _reader(options: argparse.Namespace) -> Any:
     if path is None:
         described = read_checkpoint(options.ckpt_path)["qmm"]["data"]
         if described is None:
-            raise InputError("the checkpoint does not say how its data is read; name a data module, e.g. with --data PACKAGE.CLASS")
+            raise InputError("the checkpoint does not say how its data is read; name a data module with --data")
         path = described["class_path"]
     reader = find_class(path, options.allow)
     if not hasattr(reader, "for_files"):

@@ -40,7 +40,7 @@ def summary(study: Study, table: pd.DataFrame, command: str) -> str:
     for arm in arms[1:]:
         both = wide[[first, arm]].dropna()
         if len(both):
-            c = paired_difference(both[first], both[arm])
+            c = paired_difference(both[first].tolist(), both[arm].tolist())
             lines.append(f"| {first} - {arm} | {c.mean:+.3f} | [{c.low:+.3f}, {c.high:+.3f}], {c.n} seeds | {c.verdict} |")
     return "\n".join(lines) + "\n"
 

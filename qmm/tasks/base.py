@@ -57,7 +57,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Give the data module what belongs to the encoders: its workers do the pre-processing."""
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if hasattr(data, "connect"):
             data.connect({modality: branch.encoder.preprocess for modality, branch in self.model.branches.items()})
 

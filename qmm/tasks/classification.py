@@ -44,4 +44,4 @@ class MultimodalClassification(MultimodalTask):
             )
         if stage == "fit" and self.balance:
             weights = self.trainer.datamodule.class_weights  # type: ignore[attr-defined]
-            self.model.decoder.class_weights.copy_(weights)  # type: ignore[union-attr, operator]
+            self.model.decoder.class_weights.copy_(weights)  # type: ignore[operator]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from tqdm.auto import tqdm
 
 from qmm.contracts import Encoder
@@ -28,8 +28,9 @@ class FeatureCaching(Callback):
     def __init__(self, folder: str):
         self.folder = Path(folder).expanduser()
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data, branches = trainer.datamodule, pl_module.model.branches  # type: ignore[attr-defined, union-attr]
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        data: Any = getattr(trainer, "datamodule", None)
+        branches = pl_module.model.branches
         data.connect({modality: branch.encoder.preprocess for modality, branch in branches.items()})
         for modality, branch in branches.items():
             if not branch.encoder.frozen:
@@ -51,7 +52,7 @@ def fill(cache: FeatureCache, encoder: Encoder, data: Any, modality: str, device
     encoder.to(device).eval()
     with tqdm(total=todo, desc=f"caching {modality} features", unit="sample") as bar:
         for batch in itertools.chain(*loaders):
-            features = encoder(*(None if part is None else part.to(device) for part in batch.inputs[modality]))
-            cache.put(batch.ids, Features(*(None if part is None else part.cpu() for part in features)))
+            features: Features = encoder(*(None if part is None else part.to(device) for part in batch.inputs[modality]))
+            cache.put(batch.ids, Features._make(None if part is None else part.cpu() for part in features))
             bar.update(len(batch.ids))
     return todo

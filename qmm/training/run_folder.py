@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
+from qmm.model import MultimodalModel
 from qmm.training import plots
 from qmm.types import Batch
 
@@ -41,10 +42,11 @@ class RunFolder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.fit_seconds = state_dict["history"], state_dict["fit_seconds"]
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        data, circuit = getattr(trainer, "datamodule", None), pl_module.model.fusion.circuit()  # type: ignore[union-attr, operator]
+        data: Any = getattr(trainer, "datamodule", None)
+        circuit = pl_module.model.fusion.circuit()
         skipped = [s._asdict() for s in getattr(data, "skipped", [])]
         write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped})
         if circuit is not None:
@@ -52,41 +54,41 @@ class RunFolder(Callback):
 
             self._save(draw(circuit.quantum_circuit), self.folder / "circuit.png")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._epoch_began = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit" and trainer.is_global_zero and self._rows:
             self._report(trainer, pl_module, "val")
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.fit_seconds += time.perf_counter() - self._epoch_began
         numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
         self.history.append({"epoch": trainer.current_epoch, **numbers})
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and self.history:
             pd.DataFrame(self.history).to_csv(self.folder / "history.csv", index=False)
             self._save(plots.learning_curves(self.history), self.folder / "learning_curves.png")
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._rows = []
 
     on_test_start = on_validation_start
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn != "fit":
             self._rows.append(_table(batch, outputs["scores"], pl_module))
 
     on_test_batch_end = on_validation_batch_end
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             self._report(trainer, pl_module, "test")
 
-    def _report(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+    def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
         folder = self.folder / split
         folder.mkdir(parents=True, exist_ok=True)
         table = pd.concat(self._rows, ignore_index=True)
@@ -98,7 +100,7 @@ class RunFolder(Callback):
         table.to_parquet(folder / "predictions.parquet")
         if "probabilities" in table:
             numbers = (table["target_index"].tolist(), table["prediction_index"].tolist())
-            self._save(plots.confusion_matrix(*numbers, pl_module.model.decoder.classes), folder / "confusion_matrix.png")  # type: ignore[union-attr, arg-type]
+            self._save(plots.confusion_matrix(*numbers, pl_module.model.decoder.classes), folder / "confusion_matrix.png")
         else:
             self._save(plots.regression_scatter(table["target"].tolist(), table["prediction"].tolist()), folder / "scatter.png")
         shown = self._examples(trainer, table)
@@ -106,7 +108,7 @@ class RunFolder(Callback):
             self._save(plots.examples(shown), folder / "examples.png")
 
     def _examples(self, trainer: Trainer, table: pd.DataFrame) -> list[plots.Example]:
-        data = getattr(trainer, "datamodule", None)
+        data: Any = getattr(trainer, "datamodule", None)
         if not hasattr(data, "raw_sample"):
             return []
         error = table["error"].to_numpy()
@@ -119,11 +121,11 @@ class RunFolder(Callback):
             plots.Example(data.raw_sample(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen
         ]
 
-    def _facts(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def _facts(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         return {
             "epochs": len(self.history) or None,
             "fit_seconds": round(self.fit_seconds, 2) or None,
-            "parameters": count_parameters(pl_module.model),  # type: ignore[arg-type]
+            "parameters": count_parameters(pl_module.model),
             "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             "versions": {name: version(name) for name in VERSIONED} | {"python": platform.python_version()},
@@ -142,9 +144,9 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def count_parameters(model: nn.Module) -> dict[str, int]:
+def count_parameters(model: MultimodalModel) -> dict[str, int]:
     """All, trained, and those of fusion and decoder, which counterparts are matched in."""
-    parts: dict[str, nn.Module] = {"fusion": model.fusion, "decoder": model.decoder}  # type: ignore[dict-item]
+    parts = {"fusion": model.fusion, "decoder": model.decoder}
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -152,10 +154,10 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _table(batch: Batch, scores: Tensor, pl_module: LightningModule) -> pd.DataFrame:
+def _table(batch: Batch, scores: Tensor, pl_module: Any) -> pd.DataFrame:
     """A row for each sample: what was true, what was predicted, how far off."""
-    decoder = pl_module.model.decoder  # type: ignore[union-attr]
-    targets, scores = batch.targets[decoder.target].cpu(), scores.detach().float().cpu()  # type: ignore[index]
+    decoder = pl_module.model.decoder
+    targets, scores = batch.targets[decoder.target].cpu(), scores.detach().float().cpu()
     if scores.ndim == 1:
         error = (scores - targets).abs()
         right = error <= decoder.scale.item()  # within one standard deviation of the training targets
@@ -163,9 +165,9 @@ def _table(batch: Batch, scores: Tensor, pl_module: LightningModule) -> pd.DataF
         return pd.DataFrame(
             {"id": batch.ids, "target": targets, "prediction": scores, "error": error, "right": right, "summary": summary}
         )
-    classes = decoder.classes  # type: ignore[union-attr]
+    classes = decoder.classes
     best = scores.argmax(-1)
-    true, predicted = [classes[i] for i in targets.tolist()], [classes[i] for i in best.tolist()]  # type: ignore[index]
+    true, predicted = [classes[i] for i in targets.tolist()], [classes[i] for i in best.tolist()]
     sure = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
     verdicts = zip(true, predicted, scores.max(-1).values.tolist(), strict=True)
     summary = [f"{t}, predicted {p} ({s:.0%})" for t, p, s in verdicts]
