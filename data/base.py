@@ -69,9 +69,9 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         self.fold, self.folds, self.split_seed = fold, folds, split_seed
         self.preprocess: dict[str, Callable[[Any], Any]] = {}
         self.cached: dict[str, Mapping[str, Features]] = {}
-        self.dropped: dict[str, int] = {}
         self._chosen = None if modalities is None else tuple(modalities)
         self._rows: dict[str, np.ndarray] | None = None
+        self._dropped: dict[str, int] = {}
         self._problems: list[BadSample] = []
 
     @abstractmethod
@@ -115,7 +115,12 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
     @property
     def skipped(self) -> list[BadSample]:
         """The rows left out because something is wrong with them; empty unless they are to be skipped."""
-        return sorted([*self.source.bad, *self._problems])
+        return sorted([*self.source.bad, *self._problems]) if self.rows else []
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Split -> how many rows were left out since they have none of `modalities`."""
+        return dict(self._dropped) if self.rows else {}
 
     @property
     def rows(self) -> dict[str, np.ndarray]:
@@ -125,15 +130,22 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         return self._rows
 
     def connect(self, preprocess: Mapping[str, Callable[[Any], Any]]) -> None:
-        """Modality -> its encoder's preprocessing, to be done by the workers; from now on these modalities alone are loaded."""
+        """Modality -> its encoder's preprocessing, to be done by the workers; from now on these modalities alone are loaded.
+
+        One of them that `modalities` leaves out counts as missing in every sample; one that the data does not have is an error.
+        """
         for modality in preprocess:
-            if modality not in self.modalities:
+            if modality not in self.source.present:
                 raise InputError(
                     f"the model has a branch for {modality!r}, the data does not; {near(modality, self.modalities)}; "
                     f"set the model's {modality} to null, or give data with it"
                 )
-        self.preprocess = dict(preprocess)
         narrowed = tuple(modality for modality in self.modalities if modality in preprocess)
+        if not narrowed:
+            raise InputError(
+                f"the model reads {', '.join(preprocess)}, the data gives {', '.join(self.modalities)}; choose others"
+            )
+        self.preprocess = dict(preprocess)
         if narrowed != self.modalities:
             self._chosen, self._rows = narrowed, None
             self.augment = {modality: own for modality, own in self.augment.items() if modality in narrowed}
@@ -207,7 +219,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             train = splits.get("train", np.empty(0, dtype=np.int64))
             splits["train"], splits["val"] = fold_rows(train, labels, source.groups, self.fold, self.folds, self.split_seed)
         chosen = np.any([source.present[modality] for modality in self.modalities], axis=0)
-        self.dropped = {split: int((~chosen[rows]).sum()) for split, rows in splits.items()}
+        self._dropped = {split: int((~chosen[rows]).sum()) for split, rows in splits.items()}
         splits = {split: rows[chosen[rows]] for split, rows in splits.items()}
         if self.skips_bad:
             everything = np.sort(np.concatenate(list(splits.values())))

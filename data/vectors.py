@@ -152,7 +152,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no file {path}; give the path of a .npz or .parquet file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: _load_array(archive, path, key) for key in archive.files}
     except (OSError, BadZipFile, EOFError) as error:
         raise InputError(f"{path}: not a .npz file that can be read ({error}); it may be truncated") from error

@@ -27,8 +27,8 @@ def make_inputs(row: int) -> dict[str, Any]:
 def test_every_missing_pattern_of_two_samples(pattern: tuple[tuple[bool, ...], ...]) -> None:
     samples = []
     for row, there in enumerate(pattern):
-        inputs = {m: value for (m, value), has in zip(make_inputs(row).items(), there, strict=True) if has}
-        samples.append(Sample(f"s{row}", inputs, {"label": row}))
+        own = {m: value for (m, value), has in zip(make_inputs(row).items(), there, strict=True) if has}
+        samples.append(Sample(f"s{row}", own, {"label": row}))
     batch = collate(samples, MODALITIES)
     assert batch.ids == ["s0", "s1"]
     assert batch.targets["label"].tolist() == [0, 1]
@@ -46,15 +46,15 @@ def test_every_missing_pattern_of_two_samples(pattern: tuple[tuple[bool, ...], .
         for row in range(2):
             expected = make_inputs(row)[modality]
             values = expected.pooled if isinstance(expected, Features) else expected
-            own = inputs[0][row]
+            got = inputs[0][row]
             if not present[row]:
-                assert not own.any()
+                assert not got.any()
             elif modality == "audio":
-                length = len(own) if inputs[1] is None else int(inputs[1][row])
-                assert torch.equal(own[:length], values)
-                assert not own[length:].any()
+                length = len(got) if inputs[1] is None else int(inputs[1][row])
+                assert torch.equal(got[:length], values)
+                assert not got[length:].any()
             else:
-                assert torch.equal(own, values)
+                assert torch.equal(got, values)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=6))
@@ -97,7 +97,7 @@ def test_targets_of_a_regression_are_floats() -> None:
 
 def test_inputs_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"sample 'b': text is a str that nobody made a tensor of; .*data\.connect"):
-        collate([Sample("a", {}, {}), Sample("b", {"text": "hello"}, {})], ["text"])
+        collate([Sample("a", {}, {}), Sample("b", {"text": "hello"}, {})], ["text"])  # type: ignore[dict-item]
     samples = [Sample("a", {"vision": torch.ones(3, 4, 4)}, {}), Sample("b", {"vision": torch.ones(3, 5, 4)}, {})]
     with pytest.raises(InputError, match=r"vision: shapes differ within a batch \('a' \(3, 4, 4\), 'b' \(3, 5, 4\)\)"):
         collate(samples, ["vision"])

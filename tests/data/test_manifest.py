@@ -67,7 +67,7 @@ def test_csv_and_parquet_hold_the_same(make: Make, files: Path, rows: Rows, suff
     assert got.classes == expected.classes
     for modality in ("vision", "audio", "text"):
         assert got.present[modality].tolist() == expected.present[modality].tolist()
-        there = np.flatnonzero(got.present[modality])
+        there = np.flatnonzero(got.present[modality]).tolist()
         assert [got.key(modality, row) for row in there] == [expected.key(modality, row) for row in there]
     assert got.targets["label"].tolist() == expected.targets["label"].tolist()
 

@@ -101,7 +101,7 @@ def test_missing_modalities(missing: float) -> None:
 
 
 def test_a_picture_threshold_does_not_tell_the_place() -> None:
-    """Mean colours, with the best linear rule: far from the 100 % that the drawn shapes allow, but they are not hidden either."""
+    """Mean colours, with the best linear rule: far from the 100 % that the drawn shapes allow."""
     source = ScenesSource({"train": 600})
     assert source.classes is not None
     places = np.array([SCENES[source.classes[label]].vision for label in source.targets["label"]])
@@ -135,7 +135,7 @@ def test_making_a_sample_is_cheap() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(InputError, match="missing: expected a probability of at least 0 and below 1, got 1.5"):
+    with pytest.raises(InputError, match=r"missing: expected a probability of at least 0 and below 1, got 1\.5"):
         ScenesSource({"train": 1}, missing=1.5)
     with pytest.raises(InputError, match="picture_size 4"):
         ScenesSource({"train": 1}, picture_size=4)
