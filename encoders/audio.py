@@ -102,6 +102,12 @@ class ASTEncoder(LibraryEncoder):
         pooled = hidden[:, :2].mean(1) if self.pooling == "cls" else masked_mean(patches, mask)
         return Features(pooled, patches, mask)
 
+    def mix(self, values: Tensor, others: Tensor, share: Tensor) -> Tensor:
+        """Sounds (B, T) brought to one loudness and blended so that `share` (B,) is a share of the power (arXiv:1711.10282)."""
+        own, other = (x / x.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5) for x in (values, others))
+        weight = share.unsqueeze(1)
+        return torch.where(weight < 1, weight.sqrt() * own + (1 - weight).sqrt() * other, values)
+
     def _patch_mask(self, frames: Tensor) -> Tensor:
         """(B,) real frames -> (B, T) bool, True where a patch holds at least one of them (all, if padding is attended to)."""
         bands, steps = _grid(self.model.config)

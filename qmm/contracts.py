@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from torch import Tensor, nn
 
 from qmm.config import Configurable
+from qmm.errors import InputError
 from qmm.quantum import Circuit
 from qmm.types import Features
 
@@ -33,6 +34,16 @@ class Encoder(Part):
     @abstractmethod
     def forward(self, values: Tensor, lengths: Tensor | None = None) -> Features:
         """(B, ...) and, for inputs of varying length, (B,) -> Features of width `dim`."""
+
+    def mix(self, values: Tensor, others: Tensor, share: Tensor) -> Tensor:
+        """Pre-processed inputs (B, ...) blended with others (B, ...) by shares (B,) in [0, 1], for mixup: linear.
+
+        Override where inputs blend otherwise. Raises InputError for token ids, which do not blend.
+        """
+        if not values.is_floating_point():
+            raise InputError(f"{type(self).__name__} takes token ids, which cannot be blended; set `mixup` to 0")
+        weight = share.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
+        return weight * values + (1 - weight) * others
 
     @property
     def frozen(self) -> bool:

@@ -24,15 +24,19 @@ class ClassDecoder(Decoder):
         classes: Class names, at least two; required in Python, the command line takes them from the data.
         label_smoothing: Share of probability spread evenly over the classes in the loss, in [0, 1).
         target: Name of the target that holds the class index.
+        scale: What features are multiplied by first; expectation values are small, and logits should not stay so.
     """
 
     class_weights: Tensor
 
-    def __init__(self, classes: list[str] | None = None, label_smoothing: float = 0.0, target: str = "label"):
+    def __init__(
+        self, classes: list[str] | None = None, label_smoothing: float = 0.0, target: str = "label", scale: float = 1.0
+    ):
         super().__init__()
         if classes is None or len(classes) < 2 or len(set(classes)) < len(classes):
             raise InputError(f"a ClassDecoder needs at least two different class names as `classes`, got {classes}")
         self.classes, self.label_smoothing, self.target = list(classes), label_smoothing, target
+        self.scale = scale
         self.register_buffer("class_weights", torch.ones(len(self.classes)))
 
     def build(self, in_features: int) -> None:
@@ -48,7 +52,7 @@ class ClassDecoder(Decoder):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, F) -> logits (B, C)"""
-        return self.linear(features)
+        return self.linear(self.scale * features)
 
     def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
         return F.cross_entropy(outputs, targets[self.target], self.class_weights, label_smoothing=self.label_smoothing)

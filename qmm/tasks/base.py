@@ -14,19 +14,21 @@ from torchmetrics import MetricCollection
 import qmm
 from qmm.config import Configurable, to_config
 from qmm.model import MultimodalModel
+from qmm.tasks.mixup import mixup
 from qmm.types import Batch, ModelOutput
 
 
 class MultimodalTask(Configurable, LightningModule, ABC):
-    """Base of the tasks. AdamW with linear warm-up and cosine decay; circuit weights are angles and never decay.
+    """Base of the tasks. AdamW with linear warm-up and cosine decay; weights of the fusion are angles and never decay.
 
     Args:
         model: The model to train.
-        learning_rate: Peak learning rate of encoders, compressors and decoder.
-        fusion_learning_rate: That of the fusion; default: the same.
-        weight_decay: On matrices outside the fusion.
+        learning_rate: Peak learning rate of encoders and compressors.
+        fusion_learning_rate: That of fusion and decoder; default: the same.
+        weight_decay: On matrices outside fusion and decoder.
         warmup: Share of all training steps that the learning rate rises from 0.
         final_learning_rate: What the cosine decays to, as a share of the peak.
+        mixup: Probability that the samples of a training batch are blended pairwise, inputs and losses.
     """
 
     example_input_array = None
@@ -39,11 +41,13 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         final_learning_rate: float = 0.0,
+        mixup: float = 0.0,
     ):
         super().__init__()
         self.model = model
         self.learning_rate, self.fusion_learning_rate = learning_rate, fusion_learning_rate
         self.weight_decay, self.warmup, self.final_learning_rate = weight_decay, warmup, final_learning_rate
+        self.mixup = mixup
         metrics = self.make_metrics()
         self.metrics = nn.ModuleDict({f"{split}_": metrics.clone(prefix=f"{split}/") for split in ("val", "test")})
 
@@ -83,8 +87,15 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         return self.model(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output = self(batch)
-        losses = self.model.losses(output, batch)
+        if torch.rand(()) < self.mixup:
+            order, share = torch.randperm(len(batch.ids), device=self.device), float(torch.rand(()))
+            output = self(mixup(self.model, batch, order, share))
+            other = batch._replace(targets={name: target[order] for name, target in batch.targets.items()})
+            losses, others = self.model.losses(output, batch), self.model.losses(output, other)
+            losses = {name: share * loss + (1 - share) * others[name] for name, loss in losses.items()}
+        else:
+            output = self(batch)
+            losses = self.model.losses(output, batch)
         loss = torch.stack(list(losses.values())).sum()
         size = len(batch.ids)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
@@ -117,7 +128,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         return {"loss": loss, "scores": scores}
 
     def configure_optimizers(self) -> Any:
-        fusion = [p for p in self.model.fusion.parameters() if p.requires_grad]
+        parts = (self.model.fusion, self.model.decoder)
+        fusion = [p for part in parts for p in part.parameters() if p.requires_grad]
         inside = {id(p) for p in fusion}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
         groups = [

@@ -1,0 +1,32 @@
+"""Mixup (arXiv:1710.09412) of whole samples: every modality of a sample is blended with that of the same other sample."""
+
+import torch
+from torch import Tensor
+
+from qmm.contracts import Encoder
+from qmm.model import MultimodalModel
+from qmm.types import Batch, Features, Padded
+
+
+def mixup(model: MultimodalModel, batch: Batch, order: Tensor, share: float) -> Batch:
+    """The batch, each row b blended with row `order[b]`; `share` in [0, 1] is what stays of b. Targets stay those of b.
+
+    A modality that one of the two lacks is left as it is. How inputs blend, their encoders know.
+    """
+    inputs = dict(batch.inputs)
+    for modality, branch in model.branches.items():
+        own = inputs.get(modality)
+        if own is not None:
+            both = batch.present[modality] & batch.present[modality][order]
+            inputs[modality] = _blend(branch.encoder, own, order, torch.where(both, share, 1.0))
+    return batch._replace(inputs=inputs)
+
+
+def _blend(encoder: Encoder, own: Padded | Features, order: Tensor, share: Tensor) -> Padded | Features:
+    if isinstance(own, Features):
+        weight = share.unsqueeze(1)
+        return Features(weight * own.pooled + (1 - weight) * own.pooled[order])
+    values = encoder.mix(own.values, own.values[order], share)
+    if own.lengths is None:
+        return Padded(values)
+    return Padded(values, torch.where(share < 1, torch.maximum(own.lengths, own.lengths[order]), own.lengths))
