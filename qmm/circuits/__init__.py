@@ -1,0 +1,19 @@
+"""Circuits of one register, by pure functions: feature maps, ansätze, observables; what circuits look like and cost."""
+
+from qmm.circuits.ansatz import rotations_and_ring
+from qmm.circuits.counting import Counts, count
+from qmm.circuits.drawing import draw, draw_text
+from qmm.circuits.feature_maps import angle_encoding
+from qmm.circuits.observables import cross_pairs, z_of_each, zz_across
+
+__all__ = [
+    "Counts",
+    "angle_encoding",
+    "count",
+    "cross_pairs",
+    "draw",
+    "draw_text",
+    "rotations_and_ring",
+    "z_of_each",
+    "zz_across",
+]
