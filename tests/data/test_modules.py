@@ -393,10 +393,9 @@ def test_two_processes_share_the_samples_of_one(tmp_path: Path, repository: Path
         folder = tmp_path / str(devices)
         folder.mkdir()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_"))}
-        subprocess.run(
-            [sys.executable, str(tmp_path / "train.py"), str(folder), str(devices)],
-            check=True, cwd=repository, env=environment, timeout=240, capture_output=True,
-        )  # fmt: skip
+        command = [sys.executable, str(tmp_path / "train.py"), str(folder), str(devices)]
+        done = subprocess.run(command, cwd=repository, env=environment, timeout=240, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         ranks = [path.read_text().splitlines() for path in sorted(folder.iterdir())]
         assert len(ranks) == devices
         assert len({len(rank) for rank in ranks}) == 1
