@@ -1,4 +1,4 @@
-"""The command line, in processes of its own, as a user meets it."""
+"""The command line, as a user meets it."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ import soundfile
 import yaml
 from PIL import Image
 
-from qmm import cli
+from qmm.cli import COMMANDS
+from qmm.training.cli import TrainingCLI
 
-Qmm = Callable[..., "subprocess.CompletedProcess[str]"]
+Qmm = Callable[..., Any]
 
 
 def last(folder: Path) -> Path:
@@ -31,7 +33,7 @@ def metrics(folder: Path, split: str = "test") -> dict[str, float]:
 
 def test_help_names_every_command(qmm: Qmm) -> None:
     text = qmm("--help").stdout
-    assert all(command in text for command in cli.COMMANDS)
+    assert all(command in text for command in COMMANDS)
     assert "--ckpt_path" in qmm("predict", "--help").stdout
 
 
@@ -96,10 +98,10 @@ def test_killed_in_mid_epoch_it_ends_as_if_it_never_was(qmm: Qmm, tiny: list[str
     pd.testing.assert_frame_equal(whole, killed)
 
 
-def instantiate(monkeypatch: pytest.MonkeyPatch, *args: object) -> cli.TrainingCLI:
+def instantiate(monkeypatch: pytest.MonkeyPatch, *args: object) -> TrainingCLI:
     """What the command line would have run."""
-    monkeypatch.setattr(cli.TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
-    return cli.TrainingCLI([*map(str, args)])
+    monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
+    return TrainingCLI([*map(str, args)])
 
 
 def test_precedence_is_checkpoint_configs_flags(

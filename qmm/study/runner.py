@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 from tqdm.auto import tqdm
 
 from qmm.errors import InputError
+from qmm.files import write_json
 from qmm.study.plan import Cell, Study
-from qmm.training.run_folder import write_json
 
 
 def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = ()) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -87,7 +86,7 @@ def _run_cell(cell: Cell, folder: Path, flags: tuple[str, ...], jobs: int) -> No
     command += ["--name", cell.name, "--runs", str(home.parent), "--seed_everything", str(cell.seed), *flags]
     if (home / "checkpoints" / "last.ckpt").is_file():
         command += ["--ckpt_path", "last"]
-    threads = max(1, torch.get_num_threads() // jobs)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if jobs > 1 else None
     began = time.perf_counter()
     with (home / "log.txt").open("a") as log:

@@ -15,6 +15,7 @@ import qmm
 from qmm.config import Configurable, to_config
 from qmm.model import MultimodalModel
 from qmm.tasks.mixup import mixup
+from qmm.training.checkpoints import check_shapes
 from qmm.types import Batch, ModelOutput
 
 
@@ -151,6 +152,9 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             return self.final_learning_rate + (1 - self.final_learning_rate) * cosine
 
         return LambdaLR(optimizer, factor)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_shapes(self.state_dict(), checkpoint["state_dict"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The configuration as plain data, so that `qmm.load` can build the task again, also one composed in Python."""

@@ -1,6 +1,5 @@
 """RunFolder: everything a run leaves behind, in one folder that a person can read."""
 
-import json
 import os
 import platform
 import time
@@ -14,6 +13,7 @@ from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from qmm.files import write_json
 from qmm.model import MultimodalModel
 from qmm.training import plots
 from qmm.types import Batch
@@ -134,14 +134,6 @@ class RunFolder(Callback):
     def _save(self, figure: Figure, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def count_parameters(model: MultimodalModel) -> dict[str, int]:

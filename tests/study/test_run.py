@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-Qmm = Callable[..., "subprocess.CompletedProcess[str]"]
+Qmm = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")

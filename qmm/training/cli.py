@@ -1,0 +1,144 @@
+"""`qmm fit | validate | test`: LightningCLI with one folder a run and an order of precedence that nobody has to look up."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from qmm.errors import InputError
+from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder
+from qmm.training.checkpoints import read_checkpoint
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with one folder a run, and with the precedence checkpoint < configs in order < flags."""
+
+    def __init__(self, args: ArgsType = None):
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=None,  # the run's folder gets the configuration before anything long begins
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={"prog": "qmm"},
+            load_from_checkpoint_support=False,  # checkpoints describe themselves, see MultimodalTask.on_save_checkpoint
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "weights_only"},
+            "test": {"model", "dataloaders", "datamodule", "weights_only"},
+        }
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
+        parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
+        parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments(
+            "data",
+            "model.init_args.model.decoder.init_args.classes",
+            compute_fn=lambda data: getattr(data, "classes", None),
+            apply_on="instantiate",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """A checkpoint's own configuration goes in front of all others, so that every one of them overrides it."""
+        given = list(sys.argv[1:] if args is None else args)
+        flags = argparse.ArgumentParser(add_help=False)
+        flags.add_argument("--ckpt_path")
+        path = flags.parse_known_args(given)[0].ckpt_path
+        if path is None or path in ("last", "null"):
+            self.config = parser.parse_args(given)
+            return
+        known = read_checkpoint(path).get("qmm", {})
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump(_as_config(known), file)
+            file.flush()
+            self.config = parser.parse_args([given[0], "--config", file.name, *given[1:]])
+
+    def _parse_ckpt_path(self) -> None:
+        """LightningCLI lets a checkpoint override configs and flags; `parse_arguments` does the reverse."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._get(self.config, "runs")) / self._get(self.config, "name")
+
+    def before_instantiate_classes(self) -> None:
+        """One folder a run: continued when asked to, else refused; never silently begun anew."""
+        config, last = self.config[self.subcommand], self.folder / "checkpoints" / "last.ckpt"
+        if config["ckpt_path"] == "last":
+            if not last.is_file():
+                raise InputError(f"there is no {last} to continue from; leave out `--ckpt_path last` to begin")
+            config["ckpt_path"] = str(last)
+        elif self.subcommand == "fit":
+            if last.is_file() and os.environ.get("LOCAL_RANK", "0") == "0":
+                raise InputError(
+                    f"the run {self.folder} exists; continue it with `--ckpt_path last`, or choose another with `--name`"
+                )
+        elif config["ckpt_path"] is None:
+            raise InputError(
+                f"`qmm {self.subcommand}` needs a checkpoint: `--ckpt_path FILE`, or `--ckpt_path last` for {last}"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config[self.subcommand]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder))]
+        if config["cache"]:
+            callbacks.append(FeatureCaching(config["cache"]))
+        defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": [AtomicCheckpointIO()]}
+        home = self.folder / "checkpoints" if self.subcommand == "fit" else Path(config["ckpt_path"]).parent
+        callbacks.append(ModelCheckpoint(home, save_last=True, save_top_k=0, save_on_train_epoch_end=True))
+        if self.subcommand == "fit":
+            callbacks.append(LearningRateMonitor())
+            if self.trainer_setting("logger") is None:
+                defaults["logger"] = [TensorBoardLogger(self.folder, name="tensorboard"), CSVLogger(self.folder, name="csv")]
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                self._dump_config()
+                (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config_dump, sort_keys=False))
+        else:
+            defaults["logger"] = False
+        self.trainer_defaults["callbacks"] = callbacks
+        return super().instantiate_trainer(**defaults, **kwargs)
+
+    def trainer_setting(self, name: str) -> Any:
+        return self.config[self.subcommand]["trainer"].get(name)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def after_fit(self) -> None:
+        """Evaluate the weights the training ended with: none are chosen by their score on the data they are scored on."""
+        if self.trainer_setting("fast_dev_run") or self.trainer.interrupted:
+            return
+        splits = getattr(self.datamodule, "rows", ())
+        if "test" in splits:
+            self.trainer.test(self.model, datamodule=self.datamodule)
+        elif "val" in splits:
+            self.trainer.validate(self.model, datamodule=self.datamodule)
+        print(f"The run's folder: {self.folder}")
+
+
+def _as_config(known: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself, in the form of a configuration file."""
+    config = {section: known[key] for section, key in (("model", "task"), ("data", "data")) if known.get(key)}
+    model = config.get("model", {}).get("init_args", {}).get("model", {}).get("init_args", {})
+    model.get("decoder", {}).get("init_args", {}).pop("classes", None)  # the command line takes them from the data
+    return config
