@@ -1,0 +1,63 @@
+"""Every configuration of the repository makes the objects it names."""
+
+from pathlib import Path
+
+import pytest
+
+from qmm.fusion import ConcatFusion, QuantumFusion
+from qmm.study import read_study
+from qmm.training.cli import TrainingCLI
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+OVERLAYS = sorted(str(path.relative_to(CONFIGS)) for folder in ("fusion", "modalities") for path in (CONFIGS / folder).glob("*"))
+STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
+REAL = {"av_scenes": "av-scenes/manifest.jsonl", "mosi": "mosi-features/train.npz"}
+
+
+@pytest.fixture
+def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
+
+    def make(base: str, *overlays: str) -> TrainingCLI:
+        flags = ["--config", str(CONFIGS / f"{base}.yaml")]
+        for overlay in overlays:
+            flags += ["--config", str(CONFIGS / overlay)]
+        if base in REAL:
+            flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
+        return TrainingCLI(["fit", *flags, "--runs", str(tmp_path)])
+
+    return make
+
+
+@pytest.mark.parametrize("base", [pytest.param(b, marks=pytest.mark.data if b in REAL else ()) for b in BASES])
+def test_bases(instantiate, base: str) -> None:  # type: ignore[no-untyped-def]
+    made = instantiate(base)
+    assert isinstance(made.model.model.fusion, QuantumFusion)
+    assert made.model.classes == made.datamodule.classes
+    assert set(made.model.model.branches) <= set(made.datamodule.modalities)
+    assert made.folder.name == base
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays(instantiate, overlay: str) -> None:  # type: ignore[no-untyped-def]
+    model = instantiate("quickstart", overlay).model.model
+    kind, name = overlay.removesuffix(".yaml").split("/")
+    if kind == "modalities":
+        assert list(model.branches) == name.split("_")
+    else:
+        assert isinstance(model.fusion, ConcatFusion) == (name == "concat")
+        assert getattr(model.fusion, "reupload", False) == (name == "reupload")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    study = read_study(path)
+    assert list(study.arms)[0] == "quantum"
+    assert len(study.seeds) >= 3
+
+
+def test_every_file_is_covered() -> None:
+    found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
+    assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | {f"studies/{path.name}" for path in STUDIES}
