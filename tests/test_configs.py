@@ -10,7 +10,9 @@ from qmm.training.cli import TrainingCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-OVERLAYS = sorted(str(path.relative_to(CONFIGS)) for folder in ("fusion", "modalities") for path in (CONFIGS / folder).glob("*"))
+OVERLAYS = sorted(
+    str(path.relative_to(CONFIGS)) for folder in ("fusion", "modalities") for path in (CONFIGS / folder).glob("*")
+)
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 REAL = {"av_scenes": "av-scenes/manifest.jsonl", "mosi": "mosi-features/train.npz"}
 

@@ -38,7 +38,9 @@ def saved(task: MultimodalClassification, data: ScenesDataModule, folder: Path) 
 
 def composed(data: ScenesDataModule, compressor: LinearCompressor) -> MultimodalClassification:
     text = Branch(TextEncoder(SMALL, max_length=32), compressor)
-    return MultimodalClassification(MultimodalModel(QuantumFusion(1), ClassDecoder(data.classes), text=text), learning_rate=0.01)
+    return MultimodalClassification(
+        MultimodalModel(QuantumFusion(1), ClassDecoder(data.classes), text=text), learning_rate=0.01
+    )
 
 
 def test_what_was_composed_in_python_comes_back(data: ScenesDataModule, tmp_path: Path) -> None:
