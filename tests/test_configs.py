@@ -56,7 +56,7 @@ def test_overlays(instantiate, overlay: str) -> None:  # type: ignore[no-untyped
 def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     study = read_study(path)
-    assert list(study.arms)[0] == "quantum"
+    assert next(iter(study.arms)) == "quantum"
     assert len(study.seeds) >= 3
 
 

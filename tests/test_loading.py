@@ -29,8 +29,8 @@ def data() -> ScenesDataModule:
 
 
 def saved(task: MultimodalClassification, data: ScenesDataModule, folder: Path) -> Path:
-    trainer = Trainer(max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
-                      accelerator="cpu", enable_checkpointing=False, num_sanity_val_steps=0, log_every_n_steps=1)  # fmt: skip
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = Trainer(max_epochs=1, default_root_dir=folder, accelerator="cpu", log_every_n_steps=1, **quiet)
     trainer.fit(task, datamodule=data)
     trainer.save_checkpoint(folder / "x.ckpt")
     return folder / "x.ckpt"

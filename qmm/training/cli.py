@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ from qmm.errors import InputError
 from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder
 from qmm.training.checkpoints import read_checkpoint
 
+QUIET = (
+    "`isinstance.treespec, LeafSpec",  # Lightning 2.6 with torch 2.14, at every save
+    "Found .* in eval mode at the start of training",  # frozen encoders are, and are meant to be
+)
+"""Warnings that tell a user of the command line nothing."""
+
 
 class TrainingCLI(LightningCLI):
     """LightningCLI with one folder a run, and with the precedence checkpoint < configs in order < flags."""
 
     def __init__(self, args: ArgsType = None):
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message)
         super().__init__(
             LightningModule,
             LightningDataModule,

@@ -150,7 +150,6 @@ class TestMixup:
         assert run.callback_metrics["val/accuracy"] > 0.8
 
 
-@pytest.mark.filterwarnings("ignore:Found .* in eval mode")  # the teacher is meant to be
 @pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader.:UserWarning")  # the student has no validation
 def test_our_task_inside_somebody_elses_module(repository: Path, tmp_path: Path, trained: Path) -> None:
     """The README's second block, with a student."""
