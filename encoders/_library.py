@@ -45,6 +45,7 @@ class LibraryEncoder(Encoder):
             _add_lora(self.model, {"target_modules": self.lora_targets, **(lora or {})})
             if fresh is not None:
                 fresh.requires_grad_(True)
+        self.train()  # of a frozen encoder: dropout off from the start, as ever after
 
 
 def _add_lora(model: nn.Module, lora: dict[str, Any]) -> None:

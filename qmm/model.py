@@ -22,7 +22,7 @@ class Branch(Configurable, nn.Module):
 
     def __init__(self, encoder: Encoder, compressor: Compressor, auxiliary: float = 0.0):
         super().__init__()
-        self.encoder, self.compressor, self.auxiliary = encoder, compressor, auxiliary
+        self.encoder, self.compressor, self.auxiliary = encoder.train(), compressor, auxiliary
         compressor.build(encoder.dim)
         self.head: Decoder | None = None
 
