@@ -30,7 +30,7 @@ class Branch(Configurable, nn.Module):
         """Features of the rows where `present`, (P, D); None where there are none. Cached features pass as they are."""
         if inputs is None or not present.any():
             return None
-        rows = inputs._make(None if part is None else part[present] for part in inputs)
+        rows = inputs.rows(present)
         return rows if isinstance(rows, Features) else self.encoder(*rows)
 
     def compress(self, features: Features | None, present: Tensor) -> Tensor:

@@ -24,6 +24,10 @@ class Padded(NamedTuple):
     lengths: Tensor | None = None
     """(B,) int64, how much of T is real; None where every sample has one shape."""
 
+    def rows(self, where: Tensor) -> "Padded":
+        """Those of the samples that a mask (B,) or indices name."""
+        return Padded(self.values[where], None if self.lengths is None else self.lengths[where])
+
 
 class Features(NamedTuple):
     """What an encoder makes of a modality."""
@@ -34,6 +38,10 @@ class Features(NamedTuple):
     """(B, T, D), where the encoder has them."""
     mask: Tensor | None = None
     """(B, T) bool, True where a token is real."""
+
+    def rows(self, where: Tensor) -> "Features":
+        """Those of the samples that a mask (B,) or indices name."""
+        return Features(*(None if part is None else part[where] for part in self))  # type: ignore[arg-type]
 
 
 class Batch(NamedTuple):

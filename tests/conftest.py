@@ -5,9 +5,10 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from lightning import Callback, Trainer
 
 from qmm import cli
 
@@ -37,6 +38,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: $QMM_DATA is unset, and there is no shared/data beside the repository")
     return folder
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """`make_trainer(*callbacks, epochs=1, ...)`: a Trainer that says nothing and leaves nothing behind."""
+
+    def make(*callbacks: Callback, epochs: int = 1, **settings: Any) -> Trainer:
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+        options: dict[str, Any] = {**quiet, "accelerator": "cpu", "log_every_n_steps": 1, "default_root_dir": tmp_path}
+        return Trainer(max_epochs=epochs, callbacks=list(callbacks), **{**options, **settings})
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ REAL = {"av_scenes": "av-scenes/manifest.jsonl", "mosi": "mosi-features/train.np
 
 
 @pytest.fixture
-def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path):  # type: ignore[no-untyped-def]
+def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path):
     monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
 
     def make(base: str, *overlays: str) -> TrainingCLI:
@@ -33,7 +33,7 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
 
 
 @pytest.mark.parametrize("base", [pytest.param(b, marks=pytest.mark.data if b in REAL else ()) for b in BASES])
-def test_bases(instantiate, base: str) -> None:  # type: ignore[no-untyped-def]
+def test_bases(instantiate, base: str) -> None:
     made = instantiate(base)
     assert isinstance(made.model.model.fusion, QuantumFusion)
     assert made.model.classes == made.datamodule.classes
@@ -42,7 +42,7 @@ def test_bases(instantiate, base: str) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_overlays(instantiate, overlay: str) -> None:  # type: ignore[no-untyped-def]
+def test_overlays(instantiate, overlay: str) -> None:
     model = instantiate("quickstart", overlay).model.model
     kind, name = overlay.removesuffix(".yaml").split("/")
     if kind == "modalities":

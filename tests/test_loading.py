@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,12 +29,17 @@ def data() -> ScenesDataModule:
     return ScenesDataModule(size=24, val_size=12, test_size=12, batch_size=12, modalities=["text"])
 
 
-def saved(task: MultimodalClassification, data: ScenesDataModule, folder: Path) -> Path:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    trainer = Trainer(max_epochs=1, default_root_dir=folder, accelerator="cpu", log_every_n_steps=1, **quiet)
-    trainer.fit(task, datamodule=data)
-    trainer.save_checkpoint(folder / "x.ckpt")
-    return folder / "x.ckpt"
+@pytest.fixture
+def save(make_trainer: Callable[..., Trainer], data: ScenesDataModule, tmp_path: Path) -> Callable[..., Path]:
+    """Trains a task for an epoch and saves it."""
+
+    def to_file(task: MultimodalClassification) -> Path:
+        trainer = make_trainer(num_sanity_val_steps=0)
+        trainer.fit(task, datamodule=data)
+        trainer.save_checkpoint(tmp_path / "x.ckpt")
+        return tmp_path / "x.ckpt"
+
+    return to_file
 
 
 def composed(data: ScenesDataModule, compressor: LinearCompressor) -> MultimodalClassification:
@@ -43,9 +49,9 @@ def composed(data: ScenesDataModule, compressor: LinearCompressor) -> Multimodal
     )
 
 
-def test_what_was_composed_in_python_comes_back(data: ScenesDataModule, tmp_path: Path) -> None:
+def test_what_was_composed_in_python_comes_back(data: ScenesDataModule, save: Callable[..., Path]) -> None:
     task = composed(data, LinearCompressor(2))
-    path = saved(task, data, tmp_path)
+    path = save(task)
     again = load(path)
     assert not again.training
     assert again.learning_rate == 0.01
@@ -56,12 +62,14 @@ def test_what_was_composed_in_python_comes_back(data: ScenesDataModule, tmp_path
     assert torch.load(path, weights_only=True)["qmm"]["data"]["class_path"] == "qmm.data.modules.ScenesDataModule"
 
 
-def test_other_packages_need_consent(data: ScenesDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_packages_need_consent(
+    data: ScenesDataModule, save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab = ModuleType("my_lab")
     lab.Wider = Wider  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_lab", lab)
     monkeypatch.setattr(Wider, "__module__", "my_lab")
-    path = saved(composed(data, Wider(2)), data, tmp_path)
+    path = save(composed(data, Wider(2)))
     with pytest.raises(InputError, match=r"wants to build my_lab\.Wider.*allow=\['my_lab'\]"):
         load(path)
     assert isinstance(load(path, allow=["my_lab"]).model.branches["text"].compressor, Wider)
@@ -79,11 +87,13 @@ def test_what_is_no_part_of_a_model_is_refused(path: str) -> None:
         build({"class_path": path, "init_args": {}})
 
 
-def test_a_checkpoint_without_configuration_or_of_another_shape(data: ScenesDataModule, tmp_path: Path) -> None:
+def test_a_checkpoint_without_configuration_or_of_another_shape(
+    data: ScenesDataModule, save: Callable[..., Path], tmp_path: Path
+) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(InputError, match="carries no qmm configuration"):
         load(tmp_path / "foreign.ckpt")
-    path = saved(composed(data, LinearCompressor(2)), data, tmp_path)
+    path = save(composed(data, LinearCompressor(2)))
     content = torch.load(path, weights_only=True)
     content["qmm"]["task"]["init_args"]["model"]["init_args"]["fusion"]["init_args"]["layers"] = 2
     torch.save(content, tmp_path / "changed.ckpt")

@@ -25,7 +25,7 @@ def branch(dim: int = 5, features: int = 3, auxiliary: float = 0.0) -> Branch:
 def make(fusion: Fusion | None = None, auxiliary: float = 0.0, **changes: Branch | None) -> MultimodalModel:
     torch.manual_seed(0)
     branches: dict[str, Branch | None] = {m: branch(auxiliary=auxiliary) for m in MODALITIES} | changes
-    return MultimodalModel(fusion=fusion or QuantumFusion(layers=1), decoder=ClassDecoder(["a", "b", "c"]), **branches).eval()  # type: ignore[arg-type]
+    return MultimodalModel(fusion=fusion or QuantumFusion(layers=1), decoder=ClassDecoder(["a", "b", "c"]), **branches).eval()
 
 
 def batch_of(patterns: list[tuple[bool, ...]], fill: float = 0.0, seed: int = 1) -> Batch:
@@ -83,9 +83,9 @@ def test_cached_features_pass_the_encoder_by() -> None:
 def test_order_of_modalities_is_fixed_whatever_the_order_of_arguments() -> None:
     others = {"smell": branch()}
     parts = {"fusion": QuantumFusion(1), "decoder": ClassDecoder(["a", "b"])}
-    model = MultimodalModel(others=others, text=branch(), vision=branch(), **parts)  # type: ignore[arg-type]
+    model = MultimodalModel(others=others, text=branch(), vision=branch(), **parts)
     assert list(model.branches) == ["vision", "text", "smell"]
-    assert model.fusion.layout.modalities == ("vision", "text", "smell")  # type: ignore[union-attr]
+    assert model.fusion.layout.modalities == ("vision", "text", "smell")
 
 
 @pytest.mark.parametrize(("layers", "features"), [(1, 2), (2, 4), (3, 4), (4, 6)])
@@ -96,7 +96,7 @@ def test_the_counterpart_has_the_same_capacity(layers: int, features: int) -> No
     def built(counterpart: str | None) -> MultimodalModel:
         classes = [f"c{i}" for i in range(12)]
         branches = {m: branch(features=features) for m in MODALITIES}
-        return MultimodalModel(QuantumFusion(layers), ClassDecoder(classes), **branches, counterpart=counterpart)  # type: ignore[arg-type]
+        return MultimodalModel(QuantumFusion(layers), ClassDecoder(classes), **branches, counterpart=counterpart)
 
     assert isinstance(built("concat").fusion, ConcatFusion)
     assert count(built("concat")) == pytest.approx(count(built(None)), rel=0.05)

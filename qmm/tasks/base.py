@@ -99,13 +99,14 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             losses = self.model.losses(output, batch)
         loss = torch.stack(list(losses.values())).sum()
         size = len(batch.ids)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
+        by_epoch: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
+        self.log("train/loss", loss, **by_epoch, batch_size=size, prog_bar=True)
         for name, value in losses.items():
-            self.log(f"train/loss_{name}", value, on_step=False, on_epoch=True, batch_size=size)
+            self.log(f"train/loss_{name}", value, **by_epoch, batch_size=size)
         for modality, present in batch.presence(output.angles).items():
             rows = output.angles[modality].detach()[present]
             if len(rows) > 1:  # a collapsed or saturated compressor shows here
-                self.log(f"angles/{modality}_std", rows.std(0).mean(), on_step=False, on_epoch=True, batch_size=len(rows))
+                self.log(f"angles/{modality}_std", rows.std(0).mean(), **by_epoch, batch_size=len(rows))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         scores = self.score(output.prediction)
         metrics = self.metrics[f"{split}_"]
         metrics.update(scores, batch.targets[self.model.decoder.target])  # type: ignore[operator, index]
-        self.log(f"{split}/loss", loss, batch_size=len(batch.ids))
+        self.log(f"{split}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
         for place, (name, metric) in enumerate(metrics.items()):  # type: ignore[operator]
             self.log(name, metric, batch_size=len(batch.ids), prog_bar=place == 0)
         return {"loss": loss, "scores": scores}

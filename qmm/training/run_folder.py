@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch.distributed
 from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -58,7 +59,7 @@ class RunFolder(Callback):
         self._epoch_began = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.state.fn != "fit" and trainer.is_global_zero and self._rows:
+        if trainer.state.fn != "fit":
             self._report(trainer, pl_module, "val")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -85,13 +86,14 @@ class RunFolder(Callback):
     on_test_batch_end = on_validation_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.is_global_zero:
-            self._report(trainer, pl_module, "test")
+        self._report(trainer, pl_module, "test")
 
     def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
+        table = _of_all_processes(pd.concat(self._rows, ignore_index=True))
+        if not trainer.is_global_zero:
+            return
         folder = self.folder / split
         folder.mkdir(parents=True, exist_ok=True)
-        table = pd.concat(self._rows, ignore_index=True)
         metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
         write_json(
             folder / "metrics.json",
@@ -144,6 +146,15 @@ def count_parameters(model: MultimodalModel) -> dict[str, int]:
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         **{name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in parts.items()},
     }
+
+
+def _of_all_processes(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all processes, each sample once: distributed samplers repeat some to make even shares."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return table
+    tables: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(tables, table)
+    return pd.concat(tables, ignore_index=True).drop_duplicates("id", ignore_index=True)
 
 
 def _table(batch: Batch, scores: Tensor, pl_module: Any) -> pd.DataFrame:

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,7 @@ from qmm.tasks import MultimodalClassification, MultimodalRegression
 from qmm.tasks.mixup import mixup
 from qmm.types import Batch, Padded
 
-
-def trainer(folder: Path, epochs: int = 1, **settings: Any) -> Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    return Trainer(max_epochs=epochs, default_root_dir=folder, accelerator="cpu", log_every_n_steps=1, **quiet, **settings)
+MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture
@@ -45,11 +43,11 @@ def model(decoder: Any, compressor: type = LinearCompressor) -> MultimodalModel:
 
 
 @pytest.mark.parametrize("compressor", [LinearCompressor, PCACompressor])
-def test_classification_learns(vectors: Path, tmp_path: Path, compressor: type) -> None:
+def test_classification_learns(vectors: Path, make_trainer: MakeTrainer, compressor: type) -> None:
     torch.manual_seed(0)
     data = VectorsDataModule(str(vectors), {"audio": "audio", "text": "text"}, classes=["low", "high"])
     task = MultimodalClassification(model(ClassDecoder(data.classes), compressor), learning_rate=0.05, balance=True)
-    run = trainer(tmp_path, 25 if compressor is LinearCompressor else 2)
+    run = make_trainer(epochs=25 if compressor is LinearCompressor else 2)
     run.fit(task, datamodule=data)
     assert run.callback_metrics["val/accuracy"] > (0.85 if compressor is LinearCompressor else 0.4)
     assert {"val/f1", "val/auroc", "val/calibration_error", "train/loss", "angles/audio_std"} <= set(run.callback_metrics)
@@ -59,11 +57,11 @@ def test_classification_learns(vectors: Path, tmp_path: Path, compressor: type) 
     assert decoder.class_weights[0] > decoder.class_weights[1]
 
 
-def test_regression_learns(vectors: Path, tmp_path: Path) -> None:
+def test_regression_learns(vectors: Path, make_trainer: MakeTrainer) -> None:
     torch.manual_seed(0)
     data = VectorsDataModule(str(vectors), {"audio": "audio", "text": "text"}, label="value", regression=True)
     task = MultimodalRegression(model(ValueDecoder()), learning_rate=0.05)
-    run = trainer(tmp_path, 25)
+    run = make_trainer(epochs=25)
     run.fit(task, datamodule=data)
     assert run.callback_metrics["val/r2"] > 0.7
     assert run.callback_metrics["val/spearman"] > 0.8
@@ -86,12 +84,12 @@ def test_metrics_agree_with_scikit_learn() -> None:
     assert float(ours["spearman"]) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-4)
 
 
-def test_circuit_weights_do_not_decay_and_follow_their_own_rate(vectors: Path, tmp_path: Path) -> None:
+def test_circuit_weights_do_not_decay_and_follow_their_own_rate(vectors: Path, make_trainer: MakeTrainer) -> None:
     data = VectorsDataModule(str(vectors), {"audio": "audio", "text": "text"}, classes=["low", "high"])
     task = MultimodalClassification(
         model(ClassDecoder(data.classes)), learning_rate=0.01, fusion_learning_rate=0.1, weight_decay=0.3
     )
-    trainer(tmp_path).fit(task, datamodule=data)
+    make_trainer().fit(task, datamodule=data)
     optimizer = task.optimizers()
     groups = {group["name"]: group for group in optimizer.param_groups}  # type: ignore[union-attr]
     assert groups["matrices"]["weight_decay"] == 0.3
@@ -102,10 +100,10 @@ def test_circuit_weights_do_not_decay_and_follow_their_own_rate(vectors: Path, t
     assert len(everything) == len({id(p) for p in everything}) == sum(p.requires_grad for p in task.parameters())
 
 
-def test_other_classes_are_refused(vectors: Path, tmp_path: Path) -> None:
+def test_other_classes_are_refused(vectors: Path, make_trainer: MakeTrainer) -> None:
     data = VectorsDataModule(str(vectors), {"audio": "audio", "text": "text"}, classes=["low", "high"])
     with pytest.raises(InputError, match=r"\['no', 'yes'\], the data has \['low', 'high'\]"):
-        trainer(tmp_path).fit(MultimodalClassification(model(ClassDecoder(["no", "yes"]))), datamodule=data)
+        make_trainer().fit(MultimodalClassification(model(ClassDecoder(["no", "yes"]))), datamodule=data)
     with pytest.raises(InputError, match="needs a ClassDecoder, got ValueDecoder"):
         MultimodalClassification(model(ValueDecoder()))
     with pytest.raises(InputError, match="needs a ValueDecoder, got ClassDecoder"):
@@ -142,16 +140,16 @@ class TestMixup:
         with pytest.raises(InputError, match="token ids, which cannot be blended"):
             mixup(self.model(TextEncoder(small)), batch, torch.arange(4), 0.5)
 
-    def test_trains(self, vectors: Path, tmp_path: Path) -> None:
+    def test_trains(self, vectors: Path, make_trainer: MakeTrainer) -> None:
         data = VectorsDataModule(str(vectors), {"audio": "audio", "text": "text"}, classes=["low", "high"])
         task = MultimodalClassification(model(ClassDecoder(data.classes)), learning_rate=0.05, mixup=0.5)
-        run = trainer(tmp_path, 25)
+        run = make_trainer(epochs=25)
         run.fit(task, datamodule=data)
         assert run.callback_metrics["val/accuracy"] > 0.8
 
 
 @pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader.:UserWarning")  # the student has no validation
-def test_our_task_inside_somebody_elses_module(repository: Path, tmp_path: Path, trained: Path) -> None:
+def test_our_task_inside_somebody_elses_module(repository: Path, make_trainer: MakeTrainer, trained: Path) -> None:
     """The README's second block, with a student."""
     block = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)[1]
     names: dict[str, Any] = {}
@@ -162,7 +160,7 @@ def test_our_task_inside_somebody_elses_module(repository: Path, tmp_path: Path,
 
     student: LightningModule = names["Student"](checkpoint, load(checkpoint).model.train())
     before = {name: p.clone() for name, p in student.named_parameters()}
-    trainer(tmp_path).fit(student, datamodule=data)
+    make_trainer().fit(student, datamodule=data)
     moved = {name.split(".")[0] for name, p in student.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"model"}
 

@@ -21,11 +21,7 @@ from qmm.training import FeatureCaching, RepeatableSteps, RunFolder
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
-def trainer(folder: Path, *callbacks: Any, epochs: int = 2) -> Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    return Trainer(
-        max_epochs=epochs, default_root_dir=folder, accelerator="cpu", log_every_n_steps=1, callbacks=[*callbacks], **quiet
-    )
+Score = Callable[..., dict[str, float]]
 
 
 def scenes(**changes: Any) -> ScenesDataModule:
@@ -46,44 +42,52 @@ def task(data: ScenesDataModule, compressor: Callable[[int], Any] = LinearCompre
     return MultimodalClassification(model, learning_rate=0.01)
 
 
-def score(folder: Path, model: MultimodalTask, data: ScenesDataModule, *callbacks: Any) -> dict[str, float]:
-    run = trainer(folder, RepeatableSteps(3), *callbacks)
-    run.fit(model, datamodule=data)
-    (result,) = run.test(model, datamodule=data, verbose=False)
-    return dict(result)
+@pytest.fixture
+def score(make_trainer: Callable[..., Trainer]) -> Score:
+    """Trains, and returns the metrics of the test split."""
+
+    def run(model: MultimodalTask, data: ScenesDataModule, *callbacks: Any) -> dict[str, float]:
+        trainer = make_trainer(RepeatableSteps(3), *callbacks, epochs=2)
+        trainer.fit(model, datamodule=data)
+        (result,) = trainer.test(model, datamodule=data, verbose=False)
+        return dict(result)
+
+    return run
 
 
 @pytest.mark.parametrize("compressor", [LinearCompressor, PCACompressor])
 def test_cached_features_change_nothing_and_are_computed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressor: Callable[[int], Any]
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressor: Callable[[int], Any]
 ) -> None:
-    plain = score(tmp_path, task(scenes(), compressor), scenes())
-    first = score(tmp_path, task(scenes(), compressor), scenes(), FeatureCaching(str(tmp_path / "cache")))
+    plain = score(task(scenes(), compressor), scenes())
+    first = score(task(scenes(), compressor), scenes(), FeatureCaching(str(tmp_path / "cache")))
     model = task(scenes(), compressor)
 
     def refuse(*inputs: Any) -> None:
         raise AssertionError("the frozen encoder ran again")
 
     monkeypatch.setattr(model.model.branches["audio"].encoder, "forward", refuse)
-    again = score(tmp_path, model, scenes(), FeatureCaching(str(tmp_path / "cache")))
+    again = score(model, scenes(), FeatureCaching(str(tmp_path / "cache")))
     assert first == again
     assert first == pytest.approx(plain, abs=1e-5)
 
 
-def test_other_weights_have_a_cache_of_their_own(tmp_path: Path) -> None:
+def test_other_weights_have_a_cache_of_their_own(score: Score, tmp_path: Path) -> None:
     cache = FeatureCaching(str(tmp_path / "cache"))
-    score(tmp_path, task(scenes()), scenes(), cache)
+    score(task(scenes()), scenes(), cache)
     before = set((tmp_path / "cache").iterdir())
     other = task(scenes())
     with torch.no_grad():
         next(other.model.branches["audio"].encoder.parameters()).add_(0.1)
-    score(tmp_path, other, scenes(), cache)
+    score(other, scenes(), cache)
     assert len(set((tmp_path / "cache").iterdir()) - before) == 1
 
 
-def test_augmentation_of_cached_features_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_augmentation_of_cached_features_is_warned_about(
+    score: Score, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = scenes(augment={"audio": SoundAugmentation()})
-    score(tmp_path, task(data), data, FeatureCaching(str(tmp_path / "cache")))
+    score(task(data), data, FeatureCaching(str(tmp_path / "cache")))
     assert "augmentation of audio has no effect" in caplog.text
 
 
@@ -106,7 +110,7 @@ def test_steps_draw_from_seed_and_step_alone() -> None:
     assert len(set(drawn[:3])) == 3
 
 
-def test_the_folder_of_a_regression(tmp_path: Path) -> None:
+def test_the_folder_of_a_regression(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3))
     split = np.array(["train"] * 40 + ["val"] * 20)
@@ -114,7 +118,7 @@ def test_the_folder_of_a_regression(tmp_path: Path) -> None:
     data = VectorsDataModule(str(tmp_path / "v.npz"), {"audio": "audio"}, label="value", regression=True)
     branch = Branch(VectorEncoder(3), LinearCompressor(2))
     model = MultimodalRegression(MultimodalModel(ConcatFusion(4, 4), ValueDecoder(), audio=branch), learning_rate=0.05)
-    run = trainer(tmp_path, RunFolder(str(tmp_path / "run")))
+    run = make_trainer(RunFolder(str(tmp_path / "run")), epochs=2)
     run.fit(model, datamodule=data)
     run.validate(model, datamodule=data, verbose=False)
     written = {path.name for path in (tmp_path / "run" / "val").iterdir()}
