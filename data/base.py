@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from .dataset import ContentDataset, EpochSampler, MultimodalDataset, Varied
 from .source import BadSample, Source, near
 from .splits import fold_rows
 from .transforms import Augmentation
-
-if TYPE_CHECKING:
-    from .modules import ManifestDataModule
 
 _NEEDED = {"fit": "train", "validate": "val", "test": "test"}
 
@@ -197,20 +194,6 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             raise InputError(f"no sample {sample_id!r}; {near(sample_id, self.source.ids)}")
         row = self.source.ids.index(sample_id)
         return {m: self.source.raw(m, row) for m in self.modalities if self.source.present[m][row]}
-
-    @classmethod
-    def for_files(
-        cls,
-        rows: list[dict[str, Any]] | None = None,
-        path: str | None = None,
-        root: str | None = None,
-        classes: list[str] | None = None,
-        **loading: Any,
-    ) -> "ManifestDataModule":
-        """Files to predict on, without labels: `rows` such as {"image": ..., "text": ...}, or a manifest's path."""
-        from .modules import ManifestDataModule
-
-        return ManifestDataModule(path, rows=rows, root=root, label=None, split=None, classes=classes, **loading)
 
     def _choose_rows(self) -> dict[str, np.ndarray]:
         source, splits = self.source, dict(self.source.splits)

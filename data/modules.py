@@ -11,7 +11,23 @@ from .scenes import ScenesSource
 from .vectors import VectorsSource
 
 
-class ScenesDataModule(MultimodalDataModule):
+class _FromFiles(MultimodalDataModule):
+    """A data set of pictures, sounds and sentences: a model trained on it can be asked about files."""
+
+    @classmethod
+    def for_files(
+        cls,
+        rows: list[dict[str, Any]] | None = None,
+        path: str | None = None,
+        root: str | None = None,
+        classes: list[str] | None = None,
+        **loading: Any,
+    ) -> "ManifestDataModule":
+        """Files to predict on, without labels: `rows` such as {"image": ..., "text": ...}, or a manifest's path."""
+        return ManifestDataModule(path, rows=rows, root=root, label=None, split=None, classes=classes, **loading)
+
+
+class ScenesDataModule(_FromFiles):
     """Twelve scenes made on the spot and offline: a drawn picture, a synthesised sound and a sentence each; see `scenes`.
 
     Args:
@@ -47,7 +63,7 @@ class ScenesDataModule(MultimodalDataModule):
         return ScenesSource(self.sizes, self.scenes_seed, self.missing, self.picture_size, self.sound_seconds, self.in_memory)
 
 
-class ManifestDataModule(MultimodalDataModule):
+class ManifestDataModule(_FromFiles):
     """Pictures, sounds and sentences of your own, listed in a JSONL, CSV or Parquet file.
 
     A row lacks a modality where its column is null, absent, or empty in CSV. Sounds are whatever soundfile reads, pictures
@@ -145,7 +161,7 @@ class VectorsDataModule(MultimodalDataModule):
         return self._make()
 
     @classmethod
-    def for_files(cls, *args: Any, **kwargs: Any) -> "ManifestDataModule":
+    def for_files(cls, *args: Any, **kwargs: Any) -> ManifestDataModule:
         raise InputError(
             "this model reads vectors, not pictures, sounds or sentences; to predict give a VectorsDataModule "
             "with `path` of your own vectors, `split: null` and `label: null`"
