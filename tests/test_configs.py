@@ -11,7 +11,7 @@ from qmm.training.cli import TrainingCLI
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(
-    str(path.relative_to(CONFIGS)) for folder in ("fusion", "modalities") for path in (CONFIGS / folder).glob("*")
+    str(path.relative_to(CONFIGS)) for folder in ("encoders", "fusion", "modalities") for path in (CONFIGS / folder).glob("*")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 REAL = {"av_scenes": "av-scenes/manifest.jsonl", "mosi": "mosi-features/train.npz"}
@@ -47,6 +47,10 @@ def test_overlays(instantiate, overlay: str) -> None:
     kind, name = overlay.removesuffix(".yaml").split("/")
     if kind == "modalities":
         assert list(model.branches) == name.split("_")
+    elif kind == "encoders":
+        assert {b.encoder.frozen for b in model.branches.values()} == {name == "frozen"}
+        expected = {"torchvision": "TorchvisionViTEncoder", "open_clip": "OpenClipVisionEncoder", "frozen": "ViTEncoder"}
+        assert type(model.branches["vision"].encoder).__name__ == expected[name]
     else:
         assert isinstance(model.fusion, ConcatFusion) == (name == "concat")
         assert getattr(model.fusion, "reupload", False) == (name == "reupload")
