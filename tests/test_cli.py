@@ -72,6 +72,15 @@ def test_an_existing_run_is_not_begun_anew(qmm: Qmm, tiny: list[str], trained: P
     assert last(trained).read_bytes() == before
 
 
+def test_trainer_settings_of_ones_own_stand_beside_ours(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    overlay = tmp_path / "own.yaml"
+    callback = {"class_path": "lightning.pytorch.callbacks.Timer"}
+    overlay.write_text(yaml.safe_dump({"trainer": {"logger": False, "max_epochs": 1, "callbacks": [callback]}}))
+    qmm("fit", *tiny, "--config", overlay, "--runs", tmp_path, "--name", "own")
+    assert last(tmp_path / "own").is_file()
+    assert not (tmp_path / "own" / "tensorboard").exists()
+
+
 @pytest.mark.parametrize("command", ["fit", "test"])
 def test_last_where_nothing_lies_is_an_error(qmm: Qmm, tiny: list[str], tmp_path: Path, command: str) -> None:
     refused = qmm(command, *tiny, "--runs", tmp_path, "--name", "new", "--ckpt_path", "last", ok=False)

@@ -112,11 +112,14 @@ class TrainingCLI(LightningCLI):
         callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder))]
         if config["cache"]:
             callbacks.append(FeatureCaching(config["cache"]))
-        defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": [AtomicCheckpointIO()]}
+        plugins = self.trainer_setting("plugins") or []
+        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": plugins}
         home = self.folder / "checkpoints" if self.subcommand == "fit" else Path(config["ckpt_path"]).parent
         callbacks.append(ModelCheckpoint(home, save_last=True, save_top_k=0, save_on_train_epoch_end=True))
         if self.subcommand == "fit":
-            callbacks.append(LearningRateMonitor())
+            if self.trainer_setting("logger") is not False:
+                callbacks.append(LearningRateMonitor())
             if self.trainer_setting("logger") is None:
                 defaults["logger"] = [TensorBoardLogger(self.folder, name="tensorboard"), CSVLogger(self.folder, name="csv")]
             if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -128,7 +131,7 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**defaults, **kwargs)
 
     def trainer_setting(self, name: str) -> Any:
-        return self.config[self.subcommand]["trainer"].get(name)
+        return self.config_init[self.subcommand]["trainer"].get(name)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
