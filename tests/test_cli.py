@@ -74,7 +74,7 @@ def test_an_existing_run_is_not_begun_anew(qmm: Qmm, tiny: list[str], trained: P
 
 def test_trainer_settings_of_ones_own_stand_beside_ours(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
     overlay = tmp_path / "own.yaml"
-    callback = {"class_path": "lightning.pytorch.callbacks.Timer"}
+    callback = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss"}}
     overlay.write_text(yaml.safe_dump({"trainer": {"logger": False, "max_epochs": 1, "callbacks": [callback]}}))
     qmm("fit", *tiny, "--config", overlay, "--runs", tmp_path, "--name", "own")
     assert last(tmp_path / "own").is_file()
