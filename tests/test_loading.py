@@ -101,6 +101,16 @@ def test_a_checkpoint_without_configuration_or_of_another_shape(
         load(tmp_path / "changed.ckpt")
 
 
+def test_what_has_no_plain_form_is_refused_before_training(
+    data: ScenesDataModule, make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = composed(data, LinearCompressor(2))
+    monkeypatch.setattr(task.model.branches["text"].compressor, "config_arguments", lambda: {"features": print})
+    monkeypatch.setattr(task, "training_step", lambda batch, batch_idx: pytest.fail("training began"))
+    with pytest.raises(TypeError, match=r"LinearCompressor\.features"):
+        make_trainer(num_sanity_val_steps=0).fit(task, datamodule=data)
+
+
 def test_configuration_round_trip(data: ScenesDataModule) -> None:
     task = composed(data, LinearCompressor(2, gain=0.5))
     assert to_config(build(to_config(task))) == to_config(task)

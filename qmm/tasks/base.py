@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 import qmm
 from qmm.config import Configurable, to_config
+from qmm.errors import InputError
 from qmm.model import MultimodalModel
 from qmm.tasks.mixup import mixup
 from qmm.training.checkpoints import check_shapes
@@ -63,6 +64,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Give the data module what belongs to the encoders: its workers do the pre-processing."""
         data: Any = getattr(self.trainer, "datamodule", None)
+        self._describe()  # what cannot be described is better known now than when the first checkpoint is written
         if hasattr(data, "connect"):
             data.connect({modality: branch.encoder.preprocess for modality, branch in self.model.branches.items()})
 
@@ -71,7 +73,13 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         branches = {m: b for m, b in self.model.branches.items() if b.compressor.needs_fit}
         if not branches:
             return
-        loader = self.trainer.datamodule.plain_train_dataloader()  # type: ignore[attr-defined]
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if not hasattr(data, "plain_train_dataloader"):
+            names = ", ".join(type(b.compressor).__name__ for b in branches.values())
+            raise InputError(
+                f"{names} must be fitted on the training split: train with a data module of qmm.data, or fit it before"
+            )
+        loader = data.plain_train_dataloader()
         pooled: dict[str, list[Tensor]] = {modality: [] for modality in branches}
         with torch.no_grad():
             for batch in loader:
@@ -159,6 +167,9 @@ class MultimodalTask(Configurable, LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The configuration as plain data, so that `qmm.load` can build the task again, also one composed in Python."""
+        checkpoint["qmm"] = self._describe()
+
+    def _describe(self) -> dict[str, Any]:
         data = getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
         described = to_config(data) if isinstance(data, Configurable) else None
-        checkpoint["qmm"] = {"version": qmm.__version__, "task": to_config(self), "data": described}
+        return {"version": qmm.__version__, "task": to_config(self), "data": described}
