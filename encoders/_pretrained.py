@@ -29,8 +29,13 @@ def load_model(model_class: Any, source: str, config: PretrainedConfig, **kwargs
     """
     with told_plainly(source), _quiet():
         safely: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
-        model, report = model_class.from_pretrained(
-            source, config=config, dtype=torch.float32, output_loading_info=True, **safely, **kwargs
+        reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below, with the remedy
+        model, report = model_class.from_pretrained(source, config=config, dtype=torch.float32, **reporting, **safely, **kwargs)
+    if report["mismatched_keys"]:
+        names = ", ".join(str(key[0]) for key in sorted(report["mismatched_keys"])[:3])
+        raise InputError(
+            f"pretrained={source!r} has {len(report['mismatched_keys'])} weights of other shapes than `architecture` asks for "
+            f"({names}, ...); set `architecture: null` to take the one that comes with the weights"
         )
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
     if missing:
@@ -49,8 +54,12 @@ def without_pooler(model: Any) -> Any:
 
 
 def architecture_of(config: PretrainedConfig) -> dict[str, Any]:
-    """All fields of a configuration that decide how the model computes, as plain data."""
-    return {k: v for k, v in config.to_dict().items() if k not in _NOT_ARCHITECTURE}
+    """All fields of a configuration that decide how the model computes, as plain data.
+
+    Left out are fields of older versions that weights may come with and that mean nothing to transformers any more.
+    """
+    known = type(config)()
+    return {k: v for k, v in config.to_dict().items() if k not in _NOT_ARCHITECTURE and hasattr(known, k)}
 
 
 def read_json(source: str, filename: str) -> dict[str, Any] | list[Any] | None:

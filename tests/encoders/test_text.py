@@ -110,6 +110,9 @@ def test_sentence_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_outlives_its_folder(folder: Path, tuning: Any, rebuilt: Callable) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    legacy = {"gradient_checkpointing": False, "position_embedding_type": "absolute"}  # as older weights have them
+    (folder / "config.json").write_text(json.dumps(config | legacy))
     encoder = TextEncoder(pretrained=str(folder), tuning=tuning).eval()
     for name, p in encoder.named_parameters():
         if "lora_B" in name:
@@ -119,6 +122,11 @@ def test_outlives_its_folder(folder: Path, tuning: Any, rebuilt: Callable) -> No
     ids, lengths = collated(encoder, ["the dog", "rain in the park"])
     assert torch.equal(collated(twin, ["the dog", "rain in the park"])[0], ids)
     torch.testing.assert_close(twin(ids, lengths).pooled, encoder(ids, lengths).pooled)
+
+
+def test_an_architecture_that_the_weights_do_not_have_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"weights of other shapes than `architecture` asks for.*architecture: null"):
+        TextEncoder({"hidden_size": 32}, pretrained=str(folder))
 
 
 def test_roberta_counts_positions_past_its_padding(tmp_path: Path) -> None:
