@@ -56,7 +56,7 @@ class RunFolder(Callback):
             self._save(draw(circuit.quantum_circuit), self.folder / "circuit.png")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._epoch_began = time.perf_counter()
+        self._epoch_began, self._validated = time.perf_counter(), False
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit":
@@ -64,7 +64,8 @@ class RunFolder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.fit_seconds += time.perf_counter() - self._epoch_began
-        numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if "/" in k}
+        kinds = ("train/", "angles/", *(("val/",) if self._validated else ()))  # Lightning keeps numbers of older validations
+        numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(kinds)}
         self.history.append({"epoch": trainer.current_epoch, **numbers})
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -73,7 +74,7 @@ class RunFolder(Callback):
             self._save(plots.learning_curves(self.history), self.folder / "learning_curves.png")
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._rows = []
+        self._rows, self._validated = [], True
 
     on_test_start = on_validation_start
 

@@ -110,6 +110,14 @@ def test_steps_draw_from_seed_and_step_alone() -> None:
     assert len(set(drawn[:3])) == 3
 
 
+def test_history_holds_what_an_epoch_measured(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    make_trainer(folder, epochs=4, check_val_every_n_epoch=2).fit(task(scenes()), datamodule=scenes())
+    assert [row["epoch"] for row in folder.history] == [0, 1, 2, 3]
+    assert ["val/accuracy" in row for row in folder.history] == [False, True, False, True]
+    assert all({"train/loss", "angles/audio_std", "angles/text_std"} <= set(row) for row in folder.history)
+
+
 def test_the_folder_of_a_regression(make_trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3))
