@@ -31,11 +31,12 @@ def read_checkpoint(path: _PATH, map_location: Any = "cpu") -> dict[str, Any]:
         raise InputError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (
+        Exception
+    ) as error:  # torch raises many kinds, with advice that must not be followed; its own words stay in the traceback
         raise InputError(
-            f"checkpoint {path} cannot be read: {reason} "
-            "(it may be truncated, or hold pickled objects, which qmm never unpickles)"
+            f"{path} cannot be read as a checkpoint: it is truncated, of another kind, or holds pickled objects, which qmm "
+            "never unpickles; give a .ckpt file that qmm wrote"
         ) from error
 
 

@@ -53,7 +53,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 def test_truncated_and_missing_files_are_named(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1000)}, tmp_path / "a.ckpt")
     (tmp_path / "b.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:500])
-    with pytest.raises(InputError, match=r"b\.ckpt cannot be read"):
+    with pytest.raises(InputError, match=r"b\.ckpt cannot be read as a checkpoint: it is truncated"):
         read_checkpoint(tmp_path / "b.ckpt")
     with pytest.raises(InputError, match=r"c\.ckpt does not exist"):
         read_checkpoint(tmp_path / "c.ckpt")
