@@ -31,9 +31,7 @@ def read_checkpoint(path: _PATH, map_location: Any = "cpu") -> dict[str, Any]:
         raise InputError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, with advice that must not be followed; its own words stay in the traceback
+    except Exception as error:  # torch raises many kinds, some with the advice to unpickle
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is truncated, of another kind, or holds pickled objects, which qmm "
             "never unpickles; give a .ckpt file that qmm wrote"
