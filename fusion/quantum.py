@@ -16,7 +16,7 @@ from qmm.registers import RegisterLayout
 from .assembly import ENTANGLERS, fusion_circuit, restrict
 from .classical import concat_counterparts
 
-_SPREAD = 0.3  # of the first weights, in radians; 0.1 to 0.3 learnt alike on small problems, uniform in [-pi, pi) slower
+_SPREAD = 0.3  # of the first weights, in radians; 0.1 to 0.3 learnt alike on small problems; with CX across, uniform was slower
 _KEPT_PATTERNS = 128  # compiled circuits kept, one for each set of present modalities: all of them up to seven modalities
 
 

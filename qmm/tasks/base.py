@@ -33,8 +33,6 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         mixup: Probability that the samples of a training batch are blended pairwise, inputs and losses.
     """
 
-    example_input_array = None
-
     def __init__(
         self,
         model: MultimodalModel,
