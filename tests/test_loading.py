@@ -97,7 +97,7 @@ def test_a_checkpoint_without_configuration_or_of_another_shape(
     content = torch.load(path, weights_only=True)
     content["qmm"]["task"]["init_args"]["model"]["init_args"]["fusion"]["init_args"]["layers"] = 2
     torch.save(content, tmp_path / "changed.ckpt")
-    with pytest.raises(InputError, match=r"fusion\.weights: model \(8,\), checkpoint \(4,\)|fusion\.weights"):
+    with pytest.raises(InputError, match=r"fusion\.weights: model \(4,\), checkpoint \(2,\)"):
         load(tmp_path / "changed.ckpt")
 
 

@@ -122,6 +122,7 @@ def _collect(cell: Cell, home: Path, command: list[str], seconds: float) -> dict
         "fit_seconds": report["fit_seconds"],
         "wall_seconds": round(seconds, 2),
         "skipped": report["skipped"],
+        "threads": report["threads"],
         "predictions": predictions.to_dict("records"),
         "config": (home / "config.yaml").read_text(),
         "command": " ".join(command[1:]),

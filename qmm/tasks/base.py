@@ -67,7 +67,10 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             data.connect({modality: branch.encoder.preprocess for modality, branch in self.model.branches.items()})
 
     def on_fit_start(self) -> None:
-        """Fit the compressors that are fitted, once, on the training split without augmentation."""
+        """Fit the compressors that are fitted, once, on the training split without augmentation.
+
+        Two passes: in the first the running statistics that encoders keep settle, in the second features are collected.
+        """
         branches = {m: b for m, b in self.model.branches.items() if b.compressor.needs_fit}
         if not branches:
             return
@@ -78,14 +81,18 @@ class MultimodalTask(Configurable, LightningModule, ABC):
                 f"{names} must be fitted on the training split: train with a data module of qmm.data, or fit it before"
             )
         loader = data.plain_train_dataloader()
-        pooled: dict[str, list[Tensor]] = {modality: [] for modality in branches}
-        with torch.no_grad():
-            for batch in loader:
-                batch = self.transfer_batch_to_device(batch, self.device, 0)
-                for modality, branch in branches.items():
-                    features = branch.eval().encode(batch.inputs.get(modality), batch.presence([modality])[modality])
-                    if features is not None:
-                        pooled[modality].append(features.pooled)
+        pooled: dict[str, list[Tensor]] = {}
+        for settling in (True, False):
+            pooled = {modality: [] for modality in branches}
+            for branch in branches.values():
+                branch.train(settling)
+            with torch.no_grad():
+                for batch in loader:
+                    batch = self.transfer_batch_to_device(batch, self.device, 0)
+                    for modality, present in batch.presence(branches).items():
+                        features = branches[modality].encode(batch.inputs.get(modality), present)
+                        if features is not None:
+                            pooled[modality].append(features.pooled)
         for modality, branch in branches.items():
             branch.compressor.fit(pooled[modality])
             branch.train()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import torch.distributed
 from lightning import Callback, Trainer
 from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ class RunFolder(Callback):
         self.history: list[dict[str, float]] = []
         self.fit_seconds = 0.0
         self._rows: list[pd.DataFrame] = []
+        self._epoch_began, self._validated = 0.0, False
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "fit_seconds": self.fit_seconds}
@@ -49,7 +51,8 @@ class RunFolder(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         circuit = pl_module.model.fusion.circuit()
         skipped = [s._asdict() for s in getattr(data, "skipped", [])]
-        write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped})
+        dropped = getattr(data, "dropped", {})  # by split: rows that have none of the model's modalities
+        write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped, "dropped": dropped})
         if circuit is not None:
             from qmm.circuits import draw  # Qiskit's drawer, only where there is something to draw
 
@@ -130,6 +133,7 @@ class RunFolder(Callback):
             "fit_seconds": round(self.fit_seconds, 2) or None,
             "parameters": count_parameters(pl_module.model),
             "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
+            "threads": torch.get_num_threads(),  # sums round differently with another number
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             "versions": {name: version(name) for name in VERSIONED} | {"python": platform.python_version()},
         }

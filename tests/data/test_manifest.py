@@ -438,7 +438,7 @@ def test_a_manifest_to_predict_on(files: Path) -> None:
 def test_the_real_scenes(real_data: Path) -> None:
     """av-scenes: folds by sound recording keep every recording on one side, and every class in both."""
     if not (real_data / "av-scenes").is_dir():
-        pytest.skip("no av-scenes")
+        pytest.skip(f"the real data at {real_data} has no folder av-scenes")
     data = ManifestDataModule(
         str(real_data / "av-scenes" / "manifest.jsonl"),
         root="..",

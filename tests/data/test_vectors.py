@@ -161,7 +161,7 @@ def test_the_real_features(real_data: Path) -> None:
     """mosi-features: three modalities, and folds that keep every video on one side."""
     path = real_data / "mosi-features" / "train.npz"
     if not path.is_file():
-        pytest.skip("no mosi-features")
+        pytest.skip(f"the real data at {real_data} has no mosi-features/train.npz")
     columns = {"text": "text", "audio": "audio", "vision": "video"}
     data = VectorsDataModule(str(path), columns, label="labels", classes=["negative", "positive"], group="video_id", fold=0)
     data.setup("fit")
