@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 import torch
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterExpression
 from torch import Tensor
 
@@ -52,6 +53,16 @@ class Angles(NamedTuple):
             values = [*(inputs[..., i] for i in formula.inputs), *(weights[..., i] for i in formula.weights)]
             angles = angles + formula.function(*values).unsqueeze(-1) * formula.unit
         return angles
+
+    def scaled(self, factors: NDArray[np.float64]) -> "Angles":
+        """Each angle times its factor, (P,)."""
+        by = torch.tensor(factors)
+        return Angles(
+            None if self.of_inputs is None else self.of_inputs * by,
+            None if self.of_weights is None else self.of_weights * by,
+            self.offset * by,
+            tuple(formula._replace(unit=formula.unit * by) for formula in self.formulas),
+        )
 
 
 def free_parameters(angle: Angle) -> frozenset[Parameter]:

@@ -4,10 +4,39 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qmm.quantum.errors import CircuitError
+
+
+class Probabilities(NamedTuple):
+    """Read out how likely the basis states of some qubits are, instead of observables."""
+
+    qubits: tuple[int, ...]
+    """Bit i of a basis state is `qubits[i]`."""
+    outcomes: tuple[int, ...] | None = None
+    """For each of the 2**k basis states the output that its probability is added to; None: an output each."""
+
+    @property
+    def n_outputs(self) -> int:
+        return 2 ** len(self.qubits) if self.outcomes is None else max(self.outcomes) + 1
+
+    def table(self, n_qubits: int) -> NDArray[np.int64]:
+        """(2**n,): the output of each basis state of the whole circuit."""
+        states = np.arange(2**n_qubits)
+        local = sum((((states >> q) & 1) << i for i, q in enumerate(self.qubits)), np.zeros_like(states))
+        return local if self.outcomes is None else np.array(self.outcomes)[local]
+
+    def check(self, n_qubits: int) -> None:
+        """Raises CircuitError for qubits that the circuit has not, named twice, or outcomes of the wrong number."""
+        wrong = [q for q in self.qubits if not 0 <= q < n_qubits]
+        if wrong or len(set(self.qubits)) < len(self.qubits):
+            raise CircuitError(f"probabilities of qubits {list(self.qubits)}; the circuit has 0 to {n_qubits - 1}, each once")
+        if self.outcomes is not None and (len(self.outcomes) != 2 ** len(self.qubits) or min(self.outcomes) < 0):
+            states = 2 ** len(self.qubits)
+            raise CircuitError(f"{len(self.outcomes)} outcomes of {len(self.qubits)} qubits; give {states} of 0 or more")
 
 
 class Circuit(NamedTuple):
@@ -16,8 +45,12 @@ class Circuit(NamedTuple):
     """One angle each, given per sample: (B, n_inputs)."""
     weights: tuple[Parameter, ...]
     """Trained: (n_weights,)."""
-    observables: tuple[SparsePauliOp, ...]
-    """Each gives one number per sample: (B, n_observables)."""
+    observables: tuple[SparsePauliOp, ...] | Probabilities
+    """Each gives one number per sample: (B, n_outputs)."""
+
+    @property
+    def n_outputs(self) -> int:
+        return self.observables.n_outputs if isinstance(self.observables, Probabilities) else len(self.observables)
 
     @classmethod
     def of(
@@ -25,7 +58,7 @@ class Circuit(NamedTuple):
         quantum_circuit: QuantumCircuit,
         inputs: Iterable[Parameter] = (),
         weights: Iterable[Parameter] | None = None,
-        observables: Sequence[SparsePauliOp | Pauli | str] = (),
+        observables: Sequence[SparsePauliOp | Pauli | str] | Probabilities = (),
     ) -> Self:
         """A checked Circuit. Without `weights`, every parameter that is no input is one, in the order of
         `quantum_circuit.parameters`; an observable may also be a Pauli string such as "ZZI" (qubit 0 is the rightmost).
@@ -35,8 +68,9 @@ class Circuit(NamedTuple):
         inputs = tuple(inputs)
         if weights is None:
             weights = (p for p in quantum_circuit.parameters if p not in inputs)
-        operators = tuple(o if isinstance(o, SparsePauliOp) else SparsePauliOp(o) for o in observables)
-        return cls(quantum_circuit, inputs, tuple(weights), operators).check()
+        if not isinstance(observables, Probabilities):
+            observables = tuple(o if isinstance(o, SparsePauliOp) else SparsePauliOp(o) for o in observables)
+        return cls(quantum_circuit, inputs, tuple(weights), observables).check()
 
     def check(self) -> Self:
         """Itself, if every parameter is an input or a weight, and every observable is real and as wide as the circuit.
@@ -50,6 +84,9 @@ class Circuit(NamedTuple):
         unknown = [p.name for p in self.quantum_circuit.parameters if p not in set(named)]
         if unknown:
             raise CircuitError(f"parameters that are neither input nor weight: {', '.join(unknown)}; list each in one")
+        if isinstance(self.observables, Probabilities):
+            self.observables.check(self.quantum_circuit.num_qubits)
+            return self
         if not self.observables:
             raise CircuitError("a circuit needs at least one observable to read out, got none")
         for index, observable in enumerate(self.observables):

@@ -10,7 +10,7 @@ from qmm.quantum.angles import free_parameters
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.lower import lower
 from qmm.quantum.operations import Dense, Permutation, Phase, Rotation
-from qmm.quantum.readout import Readout, compile_readout
+from qmm.quantum.readout import Readout, compile_readout, fold_end
 from qmm.quantum.runs import Runs, apply_blocks, compile_runs
 from qmm.quantum.schedule import Layer, schedule
 from qmm.quantum.steps import DenseStep, PermuteStep, PhaseStep, compile_dense, compile_permutation, compile_phases
@@ -83,8 +83,9 @@ def compile_circuit(circuit: Circuit, weights_per_sample: bool = False) -> Progr
     circuit.check()
     n, inputs, weights = circuit.quantum_circuit.num_qubits, circuit.inputs, circuit.weights
     varying = frozenset((*inputs, *weights) if weights_per_sample else inputs)
-    start, *layers = schedule(lower(circuit.quantum_circuit), n)
-    readout, layers = compile_readout(circuit.observables, layers, n)
+    layers, moved = fold_end(schedule(lower(circuit.quantum_circuit), n), circuit.observables, n)
+    start, *layers = layers
+    readout = compile_readout(circuit.observables, moved, n)
     made: dict[bool, list[Layer]] = {False: [], True: []}
     steps: list[Step] = []
     for layer in layers:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from torch import Tensor
 
+from qmm.quantum.circuit import Probabilities
 from qmm.quantum.operations import FROM_Z
 from qmm.quantum.runs import apply_blocks, blocks
 from qmm.quantum.schedule import Layer
@@ -33,25 +34,54 @@ class Basis(NamedTuple):
 
 class Readout(NamedTuple):
     bases: tuple[Basis, ...]
+    outputs: Tensor | None
+    """(2**n,) int64, for probabilities: the output that each basis state adds to."""
+    n_outputs: int
 
     def expectations(self, state: Tensor) -> Tensor:
-        """(b, 2**n) -> (b, n_observables)"""
+        """(b, 2**n) -> (b, n_outputs)"""
+        if self.outputs is not None:
+            probabilities = torch.view_as_real(state).square().sum(-1)
+            return probabilities.new_zeros(len(state), self.n_outputs).index_add(1, self.outputs, probabilities)
         return reduce(add, [basis.expectations(state) for basis in self.bases])
 
 
-def compile_readout(observables: Sequence[SparsePauliOp], layers: list[Layer], n_qubits: int) -> tuple[Readout, list[Layer]]:
-    """The read-out and the layers that are left: phases and permutations at the end are folded into it where it is diagonal."""
+def fold_end(
+    layers: list[Layer], observables: Sequence[SparsePauliOp] | Probabilities, n_qubits: int
+) -> tuple[list[Layer], NDArray[np.int64] | None]:
+    """Without the phases and permutations at the end, where the read-out is diagonal: it sees none of the phases.
+
+    Returns what is left, and (2**n,) where the permutations take each basis state, None if there were none.
+    """
+    left, moved = list(layers), None
+    if not is_diagonal(observables):
+        return left, None
+    while left[1:] and left[-1].kind in ("phase", "permutation"):
+        layer = left.pop()
+        if layer.kind == "permutation":
+            last = image(layer.operations, n_qubits)
+            moved = last if moved is None else moved[last]
+    return left, moved
+
+
+def is_diagonal(observables: Sequence[SparsePauliOp] | Probabilities) -> bool:
+    return isinstance(observables, Probabilities) or not any(o.paulis.x.any() for o in observables)
+
+
+def compile_readout(
+    observables: Sequence[SparsePauliOp] | Probabilities, moved: NDArray[np.int64] | None, n_qubits: int
+) -> Readout:
+    """`moved`: where a last permutation, not applied to the state, would have taken each basis state."""
+    if isinstance(observables, Probabilities):
+        outputs = observables.table(n_qubits)
+        table = torch.tensor(outputs if moved is None else outputs[moved])
+        return Readout((), table, observables.n_outputs)
     labels = sorted({label for observable in observables for label in observable.paulis.to_labels()})
     groups = PauliList(labels).group_commuting(qubit_wise=True)
     bases = [_basis(group.to_labels(), observables, n_qubits) for group in groups]
-    left = list(layers)
-    if not any(basis.turn for basis in bases):
-        while left and left[-1].kind in ("phase", "permutation"):
-            layer = left.pop()
-            if layer.kind == "permutation":
-                moved = torch.tensor(image(layer.operations, n_qubits))
-                bases = [basis._replace(values=basis.values[moved]) for basis in bases]
-    return Readout(tuple(bases)), left
+    if moved is not None:
+        bases = [basis._replace(values=basis.values[torch.tensor(moved)]) for basis in bases]
+    return Readout(tuple(bases), None, len(observables))
 
 
 def _basis(labels: Sequence[str], observables: Sequence[SparsePauliOp], n_qubits: int) -> Basis:

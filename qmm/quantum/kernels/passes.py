@@ -1,0 +1,401 @@
+"""Passes over a state: each is a loop over rows, compiled by numba, with the vector instructions of `rows.py` inside.
+
+Sizes: n qubits, N = 2**n rows, S samples side by side. Arrays of floats are flat; a state has N * 2 * S numbers.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from qmm.quantum.kernels import rows
+
+_REAL, _IMAGINARY, _GENERAL = rows.REAL, rows.IMAGINARY, rows.GENERAL
+
+
+@njit(inline="always")
+def spread(number: int, bit: int) -> int:
+    """A 0 is pushed in at `bit`; the bits above move up."""
+    low = number & ((1 << bit) - 1)
+    return ((number ^ low) << 1) | low
+
+
+@njit
+def parity(number: int) -> int:
+    for shift in (32, 16, 8, 4, 2, 1):
+        number ^= number >> shift
+    return number & 1
+
+
+@njit
+def set_row(values: Any, row: int, lanes: int, number: float) -> None:
+    for lane in range(row * lanes, (row + 1) * lanes):
+        values[lane] = number
+
+
+# --- local layers -------------------------------------------------------------------------------------------------------------------
+
+
+def _forward(kind: int) -> tuple[Any, Any, Any]:
+    apply = rows.butterfly(kind)
+
+    @njit
+    def one(state, n, gates, a, first):  # type: ignore[no-untyped-def]
+        p = 1 << a
+        for c in range(1 << (n - 1)):
+            z = spread(c, a)
+            apply(state, (z, z | p), gates, (first + a,))
+
+    @njit
+    def two(state, n, gates, a, b, first):  # type: ignore[no-untyped-def]
+        p, q = 1 << a, 1 << b
+        for c in range(1 << (n - 2)):
+            z = spread(spread(c, a), b)
+            apply(state, (z, z | p, z | q, z | p | q), gates, (first + a, first + b))
+
+    @njit
+    def three(state, n, gates, a, b, c, first):  # type: ignore[no-untyped-def]
+        p, q, r = 1 << a, 1 << b, 1 << c
+        for i in range(1 << (n - 3)):
+            z = spread(spread(spread(i, a), b), c)
+            y = z | r
+            octet = (z, z | p, z | q, z | p | q, y, y | p, y | q, y | p | q)
+            apply(state, octet, gates, (first + a, first + b, first + c))
+
+    return one, two, three
+
+
+def _backward(kind: int) -> tuple[Any, Any]:
+    apply = rows.butterfly_back(kind)
+
+    @njit
+    def one(psi, lam, n, gates, a, first, gradients):  # type: ignore[no-untyped-def]
+        p = 1 << a
+        for c in range(1 << (n - 1)):
+            z = spread(c, a)
+            apply(psi, lam, (z, z | p), gates, (first + a,), gradients)
+
+    @njit
+    def two(psi, lam, n, gates, a, b, first, gradients):  # type: ignore[no-untyped-def]
+        p, q = 1 << a, 1 << b
+        for c in range(1 << (n - 2)):
+            z = spread(spread(c, a), b)
+            apply(psi, lam, (z, z | p, z | q, z | p | q), gates, (first + a, first + b), gradients)
+
+    return one, two
+
+
+_real1, _real2, _real3 = _forward(_REAL)
+_imaginary1, _imaginary2, _imaginary3 = _forward(_IMAGINARY)
+_general1, _general2, _general3 = _forward(_GENERAL)
+_real_back1, _real_back2 = _backward(_REAL)
+_imaginary_back1, _imaginary_back2 = _backward(_IMAGINARY)
+_general_back1, _general_back2 = _backward(_GENERAL)
+
+
+@njit
+def local_forward(tape, layer, state, gates):  # type: ignore[no-untyped-def]
+    n = tape.n_qubits
+    first = layer * n
+    for number in range(tape.layers[layer, 0], tape.layers[layer, 1]):
+        kind, size, a, b, c = tape.passes[number]
+        if kind == _REAL:
+            if size == 1:
+                _real1(state, n, gates, a, first)
+            elif size == 2:
+                _real2(state, n, gates, a, b, first)
+            else:
+                _real3(state, n, gates, a, b, c, first)
+        elif kind == _IMAGINARY:
+            if size == 1:
+                _imaginary1(state, n, gates, a, first)
+            elif size == 2:
+                _imaginary2(state, n, gates, a, b, first)
+            else:
+                _imaginary3(state, n, gates, a, b, c, first)
+        elif size == 1:
+            _general1(state, n, gates, a, first)
+        elif size == 2:
+            _general2(state, n, gates, a, b, first)
+        else:
+            _general3(state, n, gates, a, b, c, first)
+
+
+@njit
+def local_backward(tape, layer, psi, lam, gates, gradients):  # type: ignore[no-untyped-def]
+    n = tape.n_qubits
+    first = layer * n
+    for number in range(tape.layers[layer, 0], tape.layers[layer, 1]):
+        kind, size, a, b, c = tape.passes[number]
+        if kind == _REAL:
+            if size > 1:
+                _real_back2(psi, lam, n, gates, a, b, first, gradients)
+            if size != 2:
+                _real_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
+        elif kind == _IMAGINARY:
+            if size > 1:
+                _imaginary_back2(psi, lam, n, gates, a, b, first, gradients)
+            if size != 2:
+                _imaginary_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
+        else:
+            if size > 1:
+                _general_back2(psi, lam, n, gates, a, b, first, gradients)
+            if size != 2:
+                _general_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
+
+
+# --- the product state at the start ---------------------------------------------------------------------------------------------------
+
+
+@njit
+def product_state(state, n, gates, lanes):  # type: ignore[no-untyped-def]
+    """The first n gates' columns, multiplied out."""
+    set_row(state, 0, lanes, 1.0)
+    set_row(state, 1, lanes, 0.0)
+    for level in range(n):
+        for row in range((1 << level) - 1, -1, -1):
+            rows.grow(state, row, state, 2 * row, 2 * row + 1, gates, n - 1 - level)
+
+
+@njit
+def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ignore[no-untyped-def]
+    """Gradients of the first n gates. `lam` and `heap` are overwritten; heap node i holds the product of i's leading bits."""
+    set_row(heap, 2, lanes, 1.0)
+    set_row(heap, 3, lanes, 0.0)
+    for level in range(n - 1):
+        for node in range(1 << level, 2 << level):
+            rows.grow(heap, node, heap, 2 * node, 2 * node + 1, gates, n - 1 - level)
+    for qubit in range(n):
+        level = n - 1 - qubit
+        parts[:] = 0
+        for row in range(1 << level):
+            rows.contract(lam, row, heap, (1 << level) + row, gates, qubit, parts)
+        rows.column_gradient(parts, gates, qubit, gradients)
+
+
+# --- phases -----------------------------------------------------------------------------------------------------------------------------
+
+
+@njit
+def _entry(tape, gate, prefix, lowest):  # type: ignore[no-untyped-def]
+    """The gate's entry on the basis states whose bits from `lowest` up are `prefix`."""
+    _, size, qubits, entries = tape.phase_gates[gate]
+    index = 0
+    for i in range(size):
+        index |= ((prefix >> (tape.phase_qubits[qubits + i] - lowest)) & 1) << i
+    return tape.phase_entries[entries + index]
+
+
+@njit
+def shared_phases(tape, step, cosines, sines, table):  # type: ignore[no-untyped-def]
+    """(2 N,): the complex factors of the step's gates that are the same for all samples."""
+    n = tape.n_qubits
+    gate, end = tape.phases[step, 0], tape.phases[step, 1]
+    table[0], table[1] = 1.0, 0.0
+    for lowest in range(n - 1, -1, -1):
+        last = gate
+        while last < end and tape.phase_gates[last, 0] == lowest:
+            last += 1
+        for prefix in range((2 << (n - 1 - lowest)) - 1, -1, -1):
+            re, im = table[prefix // 2 * 2], table[prefix // 2 * 2 + 1]
+            for g in range(gate, last):
+                entry = _entry(tape, g, prefix, lowest)
+                if entry != 0:
+                    slot = abs(entry) - 1
+                    cos, sin = cosines[slot], sines[slot] if entry < 0 else -sines[slot]
+                    re, im = re * cos - im * sin, re * sin + im * cos
+            table[2 * prefix], table[2 * prefix + 1] = re, im
+        gate = last
+
+
+@njit
+def sample_phases(tape, step, trig, table, lanes):  # type: ignore[no-untyped-def]
+    """A state-like table of the factors that differ from sample to sample."""
+    n = tape.n_qubits
+    gate, end = tape.phases[step, 1], tape.phases[step, 2]
+    set_row(table, 0, lanes, 1.0)
+    set_row(table, 1, lanes, 0.0)
+    for lowest in range(n - 1, -1, -1):
+        last = gate
+        while last < end and tape.phase_gates[last, 0] == lowest:
+            last += 1
+        for prefix in range((2 << (n - 1 - lowest)) - 1, -1, -1):
+            rows.copy_row(table, prefix, table, prefix // 2)
+            for g in range(gate, last):
+                entry = _entry(tape, g, prefix, lowest)
+                if entry > 0:
+                    rows.phase_minus(table, prefix, trig, entry - 1)
+                elif entry < 0:
+                    rows.phase_plus(table, prefix, trig, -entry - 1)
+        gate = last
+
+
+@njit
+def multiply(state, table, count, conj):  # type: ignore[no-untyped-def]
+    if conj:
+        for row in range(count):
+            rows.multiply_conj(state, row, table)
+    else:
+        for row in range(count):
+            rows.multiply(state, row, table)
+
+
+@njit
+def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untyped-def]
+    if conj:
+        for row in range(count):
+            rows.multiply_shared_conj(state, row, table, first + row)
+    else:
+        for row in range(count):
+            rows.multiply_shared(state, row, table, first + row)
+
+
+@njit
+def phase_gradient(tape, step, psi, lam, work, angles):  # type: ignore[no-untyped-def]
+    """Im <lam|D|psi> of each gate's diagonal generator D, added to its slots; sums over qubits from the lowest up."""
+    n = tape.n_qubits
+    for row in range(1 << n):
+        rows.cross(work, row, psi, lam)
+    start, middle, end = tape.phases[step]
+    shared, sample = middle - 1, end - 1
+    for lowest in range(n):
+        while shared >= start and tape.phase_gates[shared, 0] == lowest:
+            _collect(tape, shared, lowest, work, angles)
+            shared -= 1
+        while sample >= middle and tape.phase_gates[sample, 0] == lowest:
+            _collect(tape, sample, lowest, work, angles)
+            sample -= 1
+        for row in range(1 << (n - 1 - lowest)):
+            rows.halve(work, row)
+
+
+@njit
+def _collect(tape, gate, lowest, work, angles):  # type: ignore[no-untyped-def]
+    for prefix in range(1 << (tape.n_qubits - lowest)):
+        entry = _entry(tape, gate, prefix, lowest)
+        if entry > 0:
+            rows.add(angles, entry - 1, work, prefix)
+        elif entry < 0:
+            rows.subtract(angles, -entry - 1, work, prefix)
+
+
+# --- permutations and fixed unitaries ------------------------------------------------------------------------------------------------------
+
+
+@njit
+def permute(target, state, image):  # type: ignore[no-untyped-def]
+    for row in range(len(image)):
+        rows.copy_row(target, image[row], state, row)
+
+
+@njit
+def permute_back(target, state, image):  # type: ignore[no-untyped-def]
+    for row in range(len(image)):
+        rows.copy_row(target, row, state, image[row])
+
+
+@njit
+def dense(target, state, tape, which, adjoint):  # type: ignore[no-untyped-def]
+    size, first, start = tape.denses[which]
+    qubits = tape.dense_qubits[first : first + size]
+    ordered = np.sort(qubits)
+    offsets = np.zeros(1 << size, np.int64)
+    for index in range(1 << size):
+        for i in range(size):
+            offsets[index] |= ((index >> i) & 1) << qubits[i]
+    target[:] = 0
+    for c in range(1 << (tape.n_qubits - size)):
+        z = c
+        for i in range(size):
+            z = spread(z, ordered[i])
+        for i in range(1 << size):
+            for j in range(1 << size):
+                if adjoint:
+                    rows.add_multiple_conj(target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (j << size) + i)
+                else:
+                    rows.add_multiple(target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (i << size) + j)
+
+
+# --- read-out --------------------------------------------------------------------------------------------------------------------------------
+
+
+@njit
+def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
+    """In place: values[m] = sum over z of (-1)**parity(m & z) values[z]."""
+    for bit in range(0, n - 1, 2):
+        p, q = 1 << bit, 2 << bit
+        for c in range(1 << (n - 2)):
+            z = spread(spread(c, bit), bit + 1)
+            rows.hadamard(values, (z, z | p, z | q, z | p | q))
+    if n % 2:
+        half = 1 << (n - 1)
+        for z in range(half):
+            rows.hadamard(values, (z, z | half))
+
+
+@njit
+def read(tape, psi, work, out, lanes):  # type: ignore[no-untyped-def]
+    """(n_outputs * S,) values of one group of samples, into `out`; `work` is overwritten."""
+    count = 1 << tape.n_qubits
+    out[:] = 0
+    if len(tape.read_outputs):
+        for row in range(count):
+            place = tape.read_image[row] if len(tape.read_image) else row
+            rows.add_probability(out, tape.read_outputs[place], psi, row)
+        return
+    if len(tape.z_terms):
+        for row in range(count):
+            rows.probability(work, tape.read_image[row] if len(tape.read_image) else row, psi, row)
+        walsh_hadamard(work, tape.n_qubits)
+        for term in range(len(tape.z_terms)):
+            rows.add_scaled(out, tape.z_terms[term, 0], work, tape.z_terms[term, 1], tape.z_factors, term)
+    signs = np.empty(2, psi.dtype)
+    for term in range(len(tape.x_terms)):
+        output, x, z, odd = tape.x_terms[term]
+        pivot = _lowest_bit(x)
+        signs[0], signs[1] = 2 * tape.x_factors[term], -2 * tape.x_factors[term]
+        for c in range(count // 2):
+            row = spread(c, pivot)
+            if odd:
+                rows.expect_odd(out, output, psi, row, row ^ x, signs, parity(row & z))
+            else:
+                rows.expect_even(out, output, psi, row, row ^ x, signs, parity(row & z))
+
+
+@njit
+def read_back(tape, psi, lam, work, weights):  # type: ignore[no-untyped-def]
+    """lam = sum of weights * observable applied to psi, for (n_outputs * S,) `weights`; `work` is overwritten."""
+    count = 1 << tape.n_qubits
+    if len(tape.read_outputs):
+        for row in range(count):
+            place = tape.read_image[row] if len(tape.read_image) else row
+            rows.weigh(lam, row, psi, weights, tape.read_outputs[place])
+        return
+    if len(tape.z_terms):
+        work[: len(work) // 2] = 0
+        for term in range(len(tape.z_terms)):
+            rows.add_scaled(work, tape.z_terms[term, 1], weights, tape.z_terms[term, 0], tape.z_factors, term)
+        walsh_hadamard(work, tape.n_qubits)
+        for row in range(count):
+            rows.weigh(lam, row, psi, work, tape.read_image[row] if len(tape.read_image) else row)
+    else:
+        lam[:] = 0
+    signs = np.empty(2, psi.dtype)
+    for term in range(len(tape.x_terms)):
+        output, x, z, odd = tape.x_terms[term]
+        pivot = _lowest_bit(x)
+        signs[0], signs[1] = tape.x_factors[term], -tape.x_factors[term]
+        for c in range(count // 2):
+            row = spread(c, pivot)
+            if odd:
+                rows.push_odd(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
+            else:
+                rows.push_even(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
+
+
+@njit
+def _lowest_bit(number):  # type: ignore[no-untyped-def]
+    bit = 0
+    while not (number >> bit) & 1:
+        bit += 1
+    return bit

@@ -1,0 +1,205 @@
+"""Forward and adjoint backward over groups of samples: the two functions that Python calls, compiled once and kept on disk."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from qmm.quantum.kernels import passes, rows
+from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
+from qmm.quantum.kernels.euler import IMAGINARY, REAL, REFLECTION
+
+Floats = NDArray[Any]
+
+
+class Scratch(NamedTuple):
+    """Room for one thread, flat, of S numbers a vector; nothing in it outlives a call."""
+
+    trig: Floats
+    """2 K vectors: cosine and sine of each slot"""
+    gates: Floats
+    """4 R"""
+    gradients: Floats
+    """3 R: of X, Y, Z behind each run"""
+    angles: Floats
+    """K: gradients of the slots"""
+    parts: Floats
+    """4"""
+    out: Floats
+    """n_outputs"""
+    states: Floats
+    """(2 or 4, 2 N S): one or two states, each with a spare"""
+
+
+@njit
+def _compose(tape, trig, gates, varying, lanes):  # type: ignore[no-untyped-def]
+    """The matrices of the runs that differ from sample to sample, or of those that do not."""
+    for run in range(len(tape.runs)):
+        first, end, kind, varies = tape.runs[run]
+        if varies != varying:
+            continue
+        passes.set_row(gates, 4 * run, lanes, 1.0)
+        for i in range(1, 4):
+            passes.set_row(gates, 4 * run + i, lanes, 0.0)
+        for number in range(first, end):
+            axis, slot = tape.rotations[number]
+            if axis == 0:
+                rows.rotate_x(gates, run, trig, slot)
+            elif axis == 1:
+                rows.rotate_y(gates, run, trig, slot)
+            else:
+                rows.rotate_z(gates, run, trig, slot)
+        if kind == REAL:
+            rows.settle_real(gates, run)
+        elif kind == REFLECTION:
+            rows.settle_reflection(gates, run)
+        elif kind == IMAGINARY:
+            rows.settle_imaginary(gates, run)
+        else:
+            rows.settle_general(gates, run)
+
+
+@njit
+def _pull(tape, trig, gradients, angles):  # type: ignore[no-untyped-def]
+    """From the runs' gradients to those of their rotations, the last one first."""
+    for run in range(len(tape.runs)):
+        for number in range(tape.runs[run, 1] - 1, tape.runs[run, 0] - 1, -1):
+            axis, slot = tape.rotations[number]
+            if axis == 0:
+                rows.pull_x(gradients, run, trig, slot, angles)
+            elif axis == 1:
+                rows.pull_y(gradients, run, trig, slot, angles)
+            else:
+                rows.pull_z(gradients, run, trig, slot, angles)
+
+
+@njit
+def _load_shared(tape, cosines, sines, scratch, lanes):  # type: ignore[no-untyped-def]
+    for slot in range(tape.n_shared):
+        passes.set_row(scratch.trig, 2 * slot, lanes, cosines[slot])
+        passes.set_row(scratch.trig, 2 * slot + 1, lanes, sines[slot])
+    _compose(tape, scratch.trig, scratch.gates, 0, lanes)
+
+
+@njit
+def _load_samples(tape, arguments, group, scratch, lanes):  # type: ignore[no-untyped-def]
+    """Cosines and sines of a group of samples; the last sample fills up the lanes of the last group."""
+    for lane in range(lanes):
+        sample = min(group * lanes + lane, len(arguments) - 1)
+        for i in range(arguments.shape[1]):
+            place = 2 * (tape.n_shared + i) * lanes + lane
+            scratch.trig[place] = np.cos(arguments[sample, i])
+            scratch.trig[place + lanes] = np.sin(arguments[sample, i])
+    _compose(tape, scratch.trig, scratch.gates, 1, lanes)
+
+
+@njit
+def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):  # type: ignore[no-untyped-def]
+    lanes = len(scratch.parts) // 4
+    count = 1 << tape.n_qubits
+    _load_shared(tape, cosines, sines, scratch, lanes)
+    for group in range(first, last):
+        _load_samples(tape, arguments, group, scratch, lanes)
+        psi, spare = scratch.states[0], scratch.states[1]
+        passes.product_state(psi, tape.n_qubits, scratch.gates, lanes)
+        for step in range(len(tape.steps)):
+            kind, which = tape.steps[step]
+            if kind == LOCAL:
+                passes.local_forward(tape, which, psi, scratch.gates)
+            elif kind == PHASE:
+                if tape.phases[which, 1] > tape.phases[which, 0]:
+                    passes.multiply_shared(psi, phases, which * count, count, False)
+                if tape.phases[which, 2] > tape.phases[which, 1]:
+                    passes.sample_phases(tape, which, scratch.trig, spare, lanes)
+                    passes.multiply(psi, spare, count, False)
+            else:
+                if kind == PERMUTATION:
+                    passes.permute(spare, psi, tape.images[which])
+                else:
+                    passes.dense(spare, psi, tape, which, False)
+                psi, spare = spare, psi
+        if keep:
+            kept[group] = psi
+        passes.read(tape, psi, spare, scratch.out, lanes)
+        for lane in range(min(lanes, len(values) - group * lanes)):
+            for output in range(tape.n_outputs):
+                values[group * lanes + lane, output] = scratch.out[output * lanes + lane]
+
+
+@njit
+def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):  # type: ignore[no-untyped-def]
+    """Adds to `shared` (n_shared,) and writes `sample` (B, n_slots - n_shared), the gradients of the slots' angles."""
+    lanes = len(scratch.parts) // 4
+    count = 1 << tape.n_qubits
+    _load_shared(tape, cosines, sines, scratch, lanes)
+    for group in range(first, last):
+        _load_samples(tape, arguments, group, scratch, lanes)
+        psi, spare, lam, spare_lam = scratch.states[0], scratch.states[1], scratch.states[2], scratch.states[3]
+        psi[:] = kept[group]
+        scratch.out[:] = 0
+        for lane in range(min(lanes, len(grads) - group * lanes)):
+            for output in range(tape.n_outputs):
+                scratch.out[output * lanes + lane] = 2 * grads[group * lanes + lane, output]
+        passes.read_back(tape, psi, lam, spare, scratch.out)
+        scratch.angles[:] = 0
+        scratch.gradients[:] = 0
+        for step in range(len(tape.steps) - 1, -1, -1):
+            kind, which = tape.steps[step]
+            if kind == LOCAL:
+                passes.local_backward(tape, which, psi, lam, scratch.gates, scratch.gradients)
+            elif kind == PHASE:
+                passes.phase_gradient(tape, which, psi, lam, spare, scratch.angles)
+                if tape.phases[which, 1] > tape.phases[which, 0]:
+                    passes.multiply_shared(psi, phases, which * count, count, True)
+                    passes.multiply_shared(lam, phases, which * count, count, True)
+                if tape.phases[which, 2] > tape.phases[which, 1]:
+                    passes.sample_phases(tape, which, scratch.trig, spare, lanes)
+                    passes.multiply(psi, spare, count, True)
+                    passes.multiply(lam, spare, count, True)
+            else:
+                if kind == PERMUTATION:
+                    passes.permute_back(spare, psi, tape.images[which])
+                    passes.permute_back(spare_lam, lam, tape.images[which])
+                else:
+                    passes.dense(spare, psi, tape, which, True)
+                    passes.dense(spare_lam, lam, tape, which, True)
+                psi, spare, lam, spare_lam = spare, psi, spare_lam, lam
+        passes.product_gradient(lam, spare, tape.n_qubits, scratch.gates, scratch.parts, scratch.gradients, lanes)
+        _pull(tape, scratch.trig, scratch.gradients, scratch.angles)
+        for slot in range(tape.n_slots):
+            for lane in range(min(lanes, len(grads) - group * lanes)):
+                gradient = scratch.angles[slot * lanes + lane]
+                if slot < tape.n_shared:
+                    shared[slot] += gradient
+                else:
+                    sample[group * lanes + lane, slot - tape.n_shared] = gradient
+
+
+def _entries(version: str) -> tuple[Any, Any, Any]:
+    """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
+
+    @njit(cache=True, nogil=True)
+    def forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):  # type: ignore[no-untyped-def]
+        version  # noqa: B018
+        _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept)
+
+    @njit(cache=True, nogil=True)
+    def backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):  # type: ignore[no-untyped-def]
+        version  # noqa: B018
+        _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample)
+
+    @njit(cache=True, nogil=True)
+    def shared_phases(tape, cosines, sines, tables):  # type: ignore[no-untyped-def]
+        """(P, 2 N) tables of the phases that all samples share."""
+        version  # noqa: B018
+        for step in range(len(tape.phases)):
+            passes.shared_phases(tape, step, cosines, sines, tables[step])
+
+    return forward, backward, shared_phases
+
+
+_VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+forward, backward, shared_phases = _entries(_VERSION)

@@ -1,0 +1,232 @@
+"""A circuit as the kernels read it: arrays of numbers, in the order in which things happen."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import SparsePauliOp
+
+from qmm.quantum.angles import Angles, collect, free_parameters
+from qmm.quantum.circuit import Circuit, Probabilities
+from qmm.quantum.kernels.euler import GENERAL, kind, split_layers
+from qmm.quantum.lower import lower
+from qmm.quantum.operations import Angle, Dense, Permutation, Phase, Rotation
+from qmm.quantum.readout import fold_end
+from qmm.quantum.schedule import Layer, schedule
+from qmm.quantum.steps import image
+
+Ints = NDArray[np.int64]
+LOCAL, PHASE, PERMUTATION, DENSE = range(4)
+_AXES = "XYZ"
+_RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half of AVX-512's registers
+
+
+class Tape(NamedTuple):
+    """L local layers (the first makes the product state), T steps after it, R = L * n runs, K slots (cosine and sine of an angle).
+
+    Everything is int64 but `matrices`, `z_factors` and `x_factors`, which have the precision of the state.
+    """
+
+    n_qubits: int
+    n_shared: int
+    """Slots below this one are the same for all samples."""
+    n_slots: int
+    n_outputs: int
+    steps: Ints
+    """(T, 2): LOCAL, PHASE, PERMUTATION or DENSE, and which one of its kind"""
+    runs: Ints
+    """(R, 4): first rotation, end, kind, 1 if it differs from sample to sample; layer by layer, qubit 0 first"""
+    rotations: Ints
+    """(., 2): axis (X, Y, Z = 0, 1, 2), slot of half the angle"""
+    layers: Ints
+    """(L, 2): first pass, end"""
+    passes: Ints
+    """(., 5): kind of gate, number of qubits, up to three qubits, the lowest first"""
+    phases: Ints
+    """(P, 3): first gate, first gate that differs from sample to sample, end"""
+    phase_gates: Ints
+    """(., 4): lowest qubit, number of qubits, where its qubits and its entries start; the highest lowest qubit first"""
+    phase_qubits: Ints
+    phase_entries: Ints
+    """0: no phase; s + 1: exp(-i angle) of slot s; -(s + 1): its conjugate"""
+    images: Ints
+    """(., 2**n): where each permutation takes each basis state"""
+    denses: Ints
+    """(., 3): number of qubits, where its qubits and its matrix start"""
+    dense_qubits: Ints
+    matrices: NDArray[Any]
+    """Real and imaginary parts side by side, row by row"""
+    read_image: Ints
+    """(2**n,), or (0,): where permutations at the end take each basis state"""
+    read_outputs: Ints
+    """(2**n,) for probabilities, or (0,)"""
+    z_terms: Ints
+    """(., 2): output and mask of Z strings"""
+    z_factors: NDArray[Any]
+    x_terms: Ints
+    """(., 4): output, mask of X and Y, mask of Z and Y, 1 for an odd number of Y"""
+    x_factors: NDArray[Any]
+
+    def to(self, dtype: np.dtype[Any]) -> "Tape":
+        numbers = {f: getattr(self, f).astype(dtype) for f in ("matrices", "z_factors", "x_factors")}
+        return self._replace(**numbers)
+
+
+class _Slots:
+    """Angles by their place, each only once; those of `varying` parameters behind the others."""
+
+    def __init__(self, wanted: Iterable[tuple[Angle, float]], varying: Collection[Parameter]):
+        unique = dict.fromkeys(wanted)
+        self.shared = [key for key in unique if not free_parameters(key[0]).intersection(varying)]
+        self.sample = [key for key in unique if free_parameters(key[0]).intersection(varying)]
+        self.places = {key: place for place, key in enumerate((*self.shared, *self.sample))}
+
+
+def compile_tape(circuit: Circuit, varying: Collection[Parameter]) -> tuple[Tape, Angles, Angles]:
+    """The tape, and the angles of its slots: those that all samples share, and those that depend on `varying` parameters."""
+    n = circuit.quantum_circuit.num_qubits
+    layers = split_layers(schedule(lower(circuit.quantum_circuit), n), n)
+    layers, moved = fold_end(layers, circuit.observables, n)
+    slots = _Slots((want for layer in layers for op in layer.operations for want in _wanted(op)), varying)
+    local = [layer.operations for layer in layers if layer.kind == "local"]
+    phases = [layer.operations for layer in layers if layer.kind == "phase"]
+    permutations = [image(layer.operations, n) for layer in layers if layer.kind == "permutation"]
+    kinds = {"local": LOCAL, "phase": PHASE, "permutation": PERMUTATION, "dense": DENSE}
+    seen = {name: 0 for name in kinds}
+    steps = []
+    for layer in layers:
+        steps.append((kinds[layer.kind], seen[layer.kind]))
+        seen[layer.kind] += 1
+    tape = Tape(
+        n_qubits=n,
+        n_shared=len(slots.shared),
+        n_slots=len(slots.places),
+        n_outputs=circuit.n_outputs,
+        steps=_table(steps[1:], 2),
+        **_local_fields(local, n, slots),
+        **_phase_fields(phases, slots),
+        images=_table(permutations, 2**n),
+        **_dense_fields([layer.operations[0] for layer in layers if layer.kind == "dense"]),
+        read_image=_table([] if moved is None else moved),
+        **_read_fields(circuit.observables, n),
+    )
+    angles = (_angles(keys, circuit) for keys in (slots.shared, slots.sample))
+    return tape, *angles
+
+
+def _table(rows: Sequence[Any] | Ints, width: int | None = None) -> Ints:
+    table = np.array(rows, np.int64)
+    return table if width is None else table.reshape(-1, width)
+
+
+def _wanted(operation: Any) -> list[tuple[Angle, float]]:
+    match operation:
+        case Rotation(_, _, angle):
+            return [(angle, 0.5)]
+        case Phase(_, exponents, angle):
+            return [(angle, size) for size in sorted(set(np.abs(exponents[exponents != 0]).tolist()))]
+    return []
+
+
+def _angles(keys: Sequence[tuple[Angle, float]], circuit: Circuit) -> Angles:
+    angles = collect([angle for angle, _ in keys], circuit.inputs, circuit.weights)
+    return angles.scaled(np.array([factor for _, factor in keys]))
+
+
+def _local_fields(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) -> dict[str, Any]:
+    runs, rotations, layers, passes = [], [], [], []
+    for number, operations in enumerate(local):
+        by_kind: dict[int, list[int]] = {}
+        for qubit in range(n):
+            run = [op for op in operations if op.qubits[0] == qubit]
+            placed = [(_AXES.index(op.axis), slots.places[op.angle, 0.5]) for op in run]
+            form = GENERAL if number == 0 else kind(run)
+            varies = any(slot >= len(slots.shared) for _, slot in placed)
+            runs.append((len(rotations), len(rotations) + len(run), form, varies))
+            rotations += placed
+            if run and number > 0:
+                by_kind.setdefault(_PASS_KIND[form], []).append(qubit)
+        first = len(passes)
+        for form, qubits in sorted(by_kind.items()):
+            for group in np.array_split(qubits, -(-len(qubits) // _RADIX)):
+                passes.append((form, len(group), *group, *[0] * (_RADIX - len(group))))
+        layers.append((first, len(passes)))
+    return {
+        "runs": _table(runs, 4),
+        "rotations": _table(rotations, 2),
+        "layers": _table(layers, 2),
+        "passes": _table(passes, 2 + _RADIX),
+    }
+
+
+_PASS_KIND = (0, 0, 1, 2)  # of REAL, REFLECTION, IMAGINARY, GENERAL runs: real, imaginary and general butterflies
+
+
+def _phase_fields(phases: Sequence[Sequence[Phase]], slots: _Slots) -> dict[str, Any]:
+    steps, gates, qubits, entries = [], [], [], []  # type: ignore[var-annotated]
+    for operations in phases:
+        placed = [(op, [_entry(op, e, slots) for e in op.exponents]) for op in operations]
+        groups = [], []  # type: ignore[var-annotated]
+        for op, own in placed:
+            groups[any(abs(entry) > len(slots.shared) for entry in own)].append((op, own))
+        bounds = [len(gates)]
+        for group in groups:
+            for op, own in sorted(group, key=lambda pair: -min(pair[0].qubits)):
+                gates.append((min(op.qubits), len(op.qubits), len(qubits), len(entries)))
+                qubits += op.qubits
+                entries += own
+            bounds.append(len(gates))
+        steps.append(bounds)
+    return {
+        "phases": _table(steps, 3),
+        "phase_gates": _table(gates, 4),
+        "phase_qubits": _table(qubits),
+        "phase_entries": _table(entries),
+    }
+
+
+def _entry(phase: Phase, exponent: float, slots: _Slots) -> int:
+    if exponent == 0:
+        return 0
+    place = slots.places[phase.angle, abs(exponent)] + 1
+    return place if exponent > 0 else -place
+
+
+def _dense_fields(denses: Sequence[Dense]) -> dict[str, Any]:
+    rows, qubits, matrices = [], [], []  # type: ignore[var-annotated]
+    start = 0
+    for dense in denses:
+        rows.append((len(dense.qubits), len(qubits), start))
+        qubits += dense.qubits
+        matrices.append(dense.matrix.reshape(-1))
+        start += dense.matrix.size
+    flat = np.concatenate(matrices) if matrices else np.zeros(0, complex)
+    return {"denses": _table(rows, 3), "dense_qubits": _table(qubits), "matrices": flat.view(np.float64)}
+
+
+def _read_fields(observables: Sequence[SparsePauliOp] | Probabilities, n: int) -> dict[str, Any]:
+    z_terms, x_terms, z_factors, x_factors = [], [], [], []
+    outputs: Ints = _table([])
+    if isinstance(observables, Probabilities):
+        outputs, observables = observables.table(n), ()
+    weights = 1 << np.arange(n)
+    for output, observable in enumerate(observables):
+        terms = observable.simplify(atol=0)
+        for x, z, coefficient in zip(terms.paulis.x, terms.paulis.z, terms.coeffs.real, strict=True):
+            if not x.any():
+                z_terms.append((output, z @ weights))
+                z_factors.append(coefficient)
+            else:
+                ys = int((x & z).sum())
+                sign = (-1) ** ((ys + 1) // 2)  # of i**ys, and -1 for odd ones: the kernels take Im, or multiply by -i
+                x_terms.append((output, x @ weights, z @ weights, ys % 2))
+                x_factors.append(coefficient * sign)
+    return {
+        "read_outputs": outputs,
+        "z_terms": _table(z_terms, 2),
+        "z_factors": np.array(z_factors, float),
+        "x_terms": _table(x_terms, 4),
+        "x_factors": np.array(x_factors, float),
+    }
