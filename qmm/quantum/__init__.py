@@ -1,7 +1,23 @@
 """The quantum core: a Qiskit circuit as a batched, differentiable torch layer. It imports nothing else of qmm."""
 
-from qmm.quantum.circuit import Circuit
+from qmm.quantum.backends import Backend, Gradient, Job
+from qmm.quantum.circuit import Circuit, Probabilities
+from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.layer import CompiledCircuit, QuantumLayer, expectations
+from qmm.quantum.exact import Adjoint, Autograd, ExactBackend
+from qmm.quantum.layer import QuantumLayer, expectations
 
-__all__ = ["Circuit", "CircuitError", "CompiledCircuit", "QuantumLayer", "expectations"]
+__all__ = [
+    "Adjoint",
+    "Autograd",
+    "Backend",
+    "Circuit",
+    "CircuitError",
+    "CompiledCircuit",
+    "ExactBackend",
+    "Gradient",
+    "Job",
+    "Probabilities",
+    "QuantumLayer",
+    "expectations",
+]

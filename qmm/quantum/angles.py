@@ -54,6 +54,19 @@ class Angles(NamedTuple):
             angles = angles + formula.function(*values).unsqueeze(-1) * formula.unit
         return angles
 
+    def pullback(self, gradient: Tensor, inputs: Tensor, weights: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The gradient of what `evaluate` returned, ([B,] P), as gradients of `inputs` and `weights`; None where they are 0."""
+        if self.formulas:
+            with torch.enable_grad():
+                leaves = [inputs.detach().requires_grad_(), weights.detach().requires_grad_()]
+                found = torch.autograd.grad(self.evaluate(*leaves).expand_as(gradient), leaves, gradient, allow_unused=True)
+            return found[0], found[1]
+        of_inputs = None if self.of_inputs is None else gradient @ self.of_inputs.mT
+        if self.of_weights is None:
+            return of_inputs, None
+        summed = gradient.sum(0) if gradient.ndim > weights.ndim else gradient
+        return of_inputs, summed @ self.of_weights.mT
+
     def scaled(self, factors: NDArray[np.float64]) -> "Angles":
         """Each angle times its factor, (P,)."""
         by = torch.tensor(factors)

@@ -1,10 +1,14 @@
 """Circuit: a Qiskit circuit whose parameters are split into inputs and weights, and the observables that are read out."""
 
+import base64
+import io
+import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import qpy
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
@@ -92,6 +96,39 @@ class Circuit(NamedTuple):
         for index, observable in enumerate(self.observables):
             _check_observable(observable, index, self.quantum_circuit.num_qubits)
         return self
+
+    def to_json(self) -> str:
+        """Everything about it as text, the quantum circuit as base64 of Qiskit's QPY."""
+        buffer = io.BytesIO()
+        qpy.dump(self.quantum_circuit, buffer)
+        read: Any = (
+            {"qubits": self.observables.qubits, "outcomes": self.observables.outcomes}
+            if isinstance(self.observables, Probabilities)
+            else [[[label, float(c.real)] for label, c in o.to_list()] for o in self.observables]
+        )
+        return json.dumps(
+            {
+                "qpy": base64.b64encode(buffer.getvalue()).decode(),
+                "inputs": [p.name for p in self.inputs],
+                "weights": [p.name for p in self.weights],
+                "observables": read,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote. A parameter that the quantum circuit does not use is a new one of its name."""
+        data = json.loads(text)
+        (quantum_circuit,) = qpy.load(io.BytesIO(base64.b64decode(data["qpy"])))
+        used = {p.name: p for p in quantum_circuit.parameters}
+        inputs, weights = (tuple(used.get(name) or Parameter(name) for name in data[kind]) for kind in ("inputs", "weights"))
+        read = data["observables"]
+        if isinstance(read, dict):
+            outcomes = read["outcomes"]
+            read_out: Any = Probabilities(tuple(read["qubits"]), None if outcomes is None else tuple(outcomes))
+        else:
+            read_out = tuple(SparsePauliOp.from_list(terms) for terms in read)
+        return cls(quantum_circuit, inputs, weights, read_out).check()
 
 
 def _check_observable(observable: SparsePauliOp, index: int, n_qubits: int) -> None:

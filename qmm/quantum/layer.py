@@ -7,56 +7,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qmm.quantum.backends import Backend, Gradient
 from qmm.quantum.circuit import Circuit
+from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.program import Program, compile_circuit
+from qmm.quantum.exact import ExactBackend, is_transformed
+from qmm.quantum.operator import opaque_expectations
 
 
-class CompiledCircuit:
-    """A Circuit with its programs: one for shared weights, one for weights per sample, a copy for each device and dtype.
-
-    They are made when first used. Copies and pickles carry the circuit alone.
-    """
-
-    def __init__(self, circuit: Circuit):
-        """Raises CircuitError when the circuit cannot be simulated exactly."""
-        self.circuit = circuit
-        self._compiled = {False: compile_circuit(circuit)}
-        self._placed: dict[tuple[bool, torch.device, torch.dtype], Program] = {}
-
-    def program(self, weights_per_sample: bool, device: torch.device, dtype: torch.dtype) -> Program:
-        """`dtype`: float32 or float64."""
-        key = (weights_per_sample, device, dtype)
-        if key not in self._placed:
-            if weights_per_sample not in self._compiled:
-                self._compiled[weights_per_sample] = compile_circuit(self.circuit, weights_per_sample)
-            self._placed[key] = self._compiled[weights_per_sample].to(device, dtype)
-        return self._placed[key]
-
-    def __reduce__(self) -> tuple[type["CompiledCircuit"], tuple[Circuit]]:
-        return CompiledCircuit, (self.circuit,)
-
-
-def expectations(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
-    """Exact expectation values, differentiable in inputs and weights.
+def expectations(
+    circuit: Circuit | CompiledCircuit,
+    inputs: Tensor,
+    weights: Tensor,
+    backend: Backend | None = None,
+    gradient: Gradient | None = None,
+) -> Tensor:
+    """A circuit's expectation values or probabilities, differentiable in inputs and weights.
 
     Args:
         circuit: Compile it once (`CompiledCircuit(circuit)`) where it is used often.
         inputs: (B, n_inputs) radians, in the order of `circuit.inputs`.
         weights: (W,), or (B, W) for weights of each sample's own, in the order of `circuit.weights`. Their dtype is the
             precision: float64 computes in complex128, anything else in complex64.
+        backend: Where to run; by default exactly, `ExactBackend()`.
+        gradient: How to differentiate; by default the backend's own way.
 
     Returns:
-        (B, n_observables), float32 or float64.
+        (B, n_outputs), float32 or float64.
 
-    Raises CircuitError for shapes that do not fit the circuit.
+    Raises CircuitError for shapes that do not fit the circuit, angles that are not finite, and states that memory cannot hold.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
     _check_shapes(compiled.circuit, inputs, weights)
     real = torch.float64 if weights.dtype == torch.float64 else torch.float32
-    program = compiled.program(weights.ndim == 2, weights.device, real)
+    inputs, weights = inputs.to(weights.device, real), weights.to(real)
+    if gradient is None and isinstance(backend, ExactBackend | None) and torch.compiler.is_compiling():
+        return opaque_expectations(inputs, weights, compiled)
+    if not is_transformed():
+        check_finite(compiled.circuit, inputs, weights)
+    backend = ExactBackend() if backend is None else backend
+    gradient = backend.gradient if gradient is None else gradient
     with torch.autocast(weights.device.type, enabled=False):  # half precision would ruin angles and expectation values
-        return program.run(inputs.to(weights.device, real), weights.to(real))
+        return gradient.values(backend, compiled, inputs, weights)
 
 
 def _check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
@@ -72,8 +64,18 @@ def _check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         )
 
 
+def check_finite(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+    """Raises CircuitError that names the first angle that is NaN or infinite."""
+    for kind, parameters, values in (("input", circuit.inputs, inputs), ("weight", circuit.weights, weights)):
+        if values.isfinite().all():
+            continue
+        *row, column = values.isfinite().logical_not().nonzero()[0].tolist()
+        place = f" in row {row[0]}" if row else ""
+        raise CircuitError(f"{kind} {parameters[column].name!r} is {values[*row, column].item()}{place}; angles are finite")
+
+
 class QuantumLayer(nn.Module):
-    """Any Qiskit circuit and any observables as a layer: (B, n_inputs) radians -> (B, n_observables).
+    """Any Qiskit circuit and any observables as a layer: (B, n_inputs) radians -> (B, n_outputs).
 
     The one parameter, `weights` (n_weights,), is in the order of `circuit.weights`. The precision is that of the weights:
     `.double()` computes in complex128.
@@ -82,11 +84,15 @@ class QuantumLayer(nn.Module):
     def __init__(
         self,
         circuit: Circuit,
+        backend: Backend | None = None,
+        gradient: Gradient | None = None,
         init: Tensor | Callable[[Tensor], Any] | None = None,
         dtype: torch.dtype = torch.complex64,
     ):
         """Args:
             circuit: What to run.
+            backend: Where to run it; by default exactly, `ExactBackend()`.
+            gradient: How to differentiate it; by default the backend's own way.
             init: First weights: a tensor (n_weights,), or a function that fills one in place (`torch.nn.init.zeros_`).
                 Default: uniform in [-pi, pi), which favours no state; for more than some ten qubits choose a narrower one,
                 since gradients vanish there (arXiv:1803.11173).
@@ -97,7 +103,7 @@ class QuantumLayer(nn.Module):
         super().__init__()
         if dtype not in (torch.complex64, torch.complex128):
             raise CircuitError(f"dtype is {dtype}; expected torch.complex64 or torch.complex128")
-        self.compiled = CompiledCircuit(circuit)
+        self.compiled, self.backend, self.gradient = CompiledCircuit(circuit), backend, gradient
         self.weights = nn.Parameter(torch.empty(len(circuit.weights), dtype=dtype.to_real()))
         self._initialise(init)
 
@@ -117,8 +123,9 @@ class QuantumLayer(nn.Module):
             self.weights.uniform_(-math.pi, math.pi)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return expectations(self.compiled, inputs, self.weights)
+        return expectations(self.compiled, inputs, self.weights, self.backend, self.gradient)
 
     def extra_repr(self) -> str:
-        n_qubits, inputs, weights, observables = self.circuit.quantum_circuit.num_qubits, *map(len, self.circuit[1:])
-        return f"{n_qubits} qubits, {inputs} inputs, {weights} weights, {observables} observables"
+        circuit = self.circuit
+        sizes = f"{circuit.quantum_circuit.num_qubits} qubits, {len(circuit.inputs)} inputs, {len(circuit.weights)} weights"
+        return f"{sizes}, {circuit.n_outputs} outputs"

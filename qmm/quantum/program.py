@@ -1,15 +1,15 @@
-"""Compile and run: lower -> schedule -> read-out -> tables, once for a circuit; then all samples of a batch together."""
+"""The circuit as batched torch: schedule -> read-out -> tables, once; then all samples of a batch together, on any device."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from qiskit.circuit import Parameter
 from torch import Tensor
 
 from qmm.quantum.angles import free_parameters
 from qmm.quantum.circuit import Circuit
-from qmm.quantum.lower import lower
-from qmm.quantum.operations import Dense, Permutation, Phase, Rotation
+from qmm.quantum.operations import Dense, Operation, Permutation, Phase, Rotation
 from qmm.quantum.readout import Readout, compile_readout, fold_end
 from qmm.quantum.runs import Runs, apply_blocks, compile_runs
 from qmm.quantum.schedule import Layer, schedule
@@ -40,30 +40,53 @@ class Program(NamedTuple):
     readout: Readout
 
     def run(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        """(B, n_inputs) and (W,) or, if compiled so, (B, W) -> (B, n_observables)
+        """(B, n_inputs) and (W,) or, if compiled so, (B, W) -> (B, n_outputs), differentiable as often as one likes."""
+        state = self.start.product_state(inputs, weights)
+        for step, parameters in zip(self.steps, self.parameters(inputs, weights), strict=True):
+            state = self.apply(step, state, parameters)
+        return self.read(state, len(inputs))
 
-        The state keeps a batch of one until the first operation that differs from sample to sample.
-        """
+    def parameters(self, inputs: Tensor, weights: Tensor) -> list[list[Tensor]]:
+        """What each step is made of: blocks' unitaries of local layers, angles of phases that are not all fixed."""
         made = {
             False: self.shared.layers(inputs, weights) if self.shared else [],
             True: self.per_sample.layers(inputs, weights) if self.per_sample else [],
         }
-        state = self.start.product_state(inputs, weights)
+        found = []
         for step in self.steps:
             match step:
                 case LocalStep(per_sample, layer):
-                    state = apply_blocks(state, made[per_sample][layer])
+                    found.append(made[per_sample][layer])
                 case PhaseStep():
-                    state = step.apply(state, inputs, weights)
+                    angles = step.values(inputs, weights)
+                    found.append([] if angles is None else [angles])
                 case _:
-                    state = step.apply(state)
-        values = self.readout.expectations(state)
-        return values.expand(len(inputs), values.shape[-1])
+                    found.append([])
+        return found
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Program":
-        """A copy whose tables are on `device`, of the real `dtype` and the complex one that belongs to it."""
-        kinds = {torch.float64: dtype, torch.complex128: dtype.to_complex(), torch.int64: torch.int64}
-        return _map(self, lambda table: table.to(device, kinds[table.dtype]))
+    def apply(self, step: "Step", state: Tensor, parameters: list[Tensor], inverse: bool = False) -> Tensor:
+        """(b, 2**n) -> (b or B, 2**n). The state keeps a batch of one until the first step that differs from sample to sample."""
+        match step:
+            case LocalStep():
+                return apply_blocks(state, [u.mH for u in parameters] if inverse else parameters)
+            case PhaseStep():
+                factors = step.factors(*parameters or [None])
+                return state * (factors.conj() if inverse else factors)
+            case PermuteStep():
+                return state.index_select(-1, step.image if inverse else step.source)
+            case DenseStep():
+                return step.apply(state, step.matrix.mH if inverse else step.matrix)
+
+    def read(self, state: Tensor, batch: int) -> Tensor:
+        """(b, 2**n) -> (batch, n_outputs)"""
+        values = self.readout.expectations(state)
+        return values.expand(batch, values.shape[-1])
+
+
+def convert(node: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """A copy of a Program, or of a part of one, on `device`, of the real `dtype` and the complex one that belongs to it."""
+    kinds = {torch.float64: dtype, torch.complex128: dtype.to_complex(), torch.int64: torch.int64}
+    return _map(node, lambda table: table.to(device, kinds[table.dtype]))
 
 
 def _map(node: Any, function: Any) -> Any:
@@ -75,15 +98,13 @@ def _map(node: Any, function: Any) -> Any:
     return node
 
 
-def compile_circuit(circuit: Circuit, weights_per_sample: bool = False) -> Program:
-    """Compile for weights that all samples share, or for weights of their own; tables in float64 and complex128, on the CPU.
+def compile_program(circuit: Circuit, operations: Sequence[Operation], varying: Collection[Parameter]) -> Program:
+    """`operations`: the lowered circuit; `varying`: its parameters that differ from sample to sample.
 
-    Raises CircuitError when the circuit cannot be simulated exactly.
+    Tables in float64 and complex128, on the CPU. Raises CircuitError for angles that are not real.
     """
-    circuit.check()
     n, inputs, weights = circuit.quantum_circuit.num_qubits, circuit.inputs, circuit.weights
-    varying = frozenset((*inputs, *weights) if weights_per_sample else inputs)
-    layers, moved = fold_end(schedule(lower(circuit.quantum_circuit), n), circuit.observables, n)
+    layers, moved = fold_end(schedule(operations, n), circuit.observables, n)
     start, *layers = layers
     readout = compile_readout(circuit.observables, moved, n)
     made: dict[bool, list[Layer]] = {False: [], True: []}
@@ -106,5 +127,5 @@ def compile_circuit(circuit: Circuit, weights_per_sample: bool = False) -> Progr
     return Program(n, compile_runs([start.operations], n, inputs, weights), shared, per_sample_, tuple(steps), readout)
 
 
-def _varies(operations: Iterable[Any], varying: frozenset[Any]) -> bool:
-    return any(free_parameters(op.angle) & varying for op in operations if isinstance(op, Rotation))
+def _varies(operations: Iterable[Any], varying: Collection[Parameter]) -> bool:
+    return any(free_parameters(op.angle).intersection(varying) for op in operations if isinstance(op, Rotation))

@@ -21,20 +21,21 @@ class PhaseStep(NamedTuple):
     fixed: Tensor
     """(2**n,) radians of the gates without parameters"""
 
-    def apply(self, state: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
-        """(b, 2**n) -> (b or B, 2**n)"""
-        phases = self.fixed
-        if self.angles is not None:
-            phases = phases + self.angles.evaluate(inputs, weights) @ self.exponents
-        return state * torch.polar(torch.ones_like(phases), -phases)
+    def values(self, inputs: Tensor, weights: Tensor) -> Tensor | None:
+        """([B,] P) radians, or None where all gates are fixed."""
+        return None if self.angles is None else self.angles.evaluate(inputs, weights)
+
+    def factors(self, angles: Tensor | None) -> Tensor:
+        """([B,] 2**n)"""
+        phases = self.fixed if angles is None else self.fixed + angles @ self.exponents
+        return torch.polar(torch.ones_like(phases), -phases)
 
 
 class PermuteStep(NamedTuple):
+    image: Tensor
+    """(2**n,) int64: basis state z goes to image[z]."""
     source: Tensor
     """(2**n,) int64: amplitude z comes from source[z]."""
-
-    def apply(self, state: Tensor) -> Tensor:
-        return state.index_select(-1, self.source)
 
 
 class DenseStep(NamedTuple):
@@ -42,12 +43,13 @@ class DenseStep(NamedTuple):
     matrix: Tensor
     """(2**k, 2**k); bit i of its index belongs to qubits[i]."""
 
-    def apply(self, state: Tensor) -> Tensor:
+    def apply(self, state: Tensor, matrix: Tensor) -> Tensor:
+        """(b, 2**n), multiplied by `matrix` instead of its own."""
         b, n, k = len(state), state.shape[-1].bit_length() - 1, len(self.qubits)
         axes = [n - q for q in reversed(self.qubits)]  # axis 0 is the batch, axis 1 the highest qubit
         front = list(range(1, k + 1))
         moved = state.reshape(b, *[2] * n).movedim(axes, front)
-        product = self.matrix @ moved.reshape(b, 2**k, 2 ** (n - k))
+        product = matrix @ moved.reshape(b, 2**k, 2 ** (n - k))
         return product.reshape(moved.shape).movedim(front, axes).reshape(b, 2**n)
 
 
@@ -68,7 +70,8 @@ def compile_phases(
 
 
 def compile_permutation(operations: Sequence[Permutation], n_qubits: int) -> PermuteStep:
-    return PermuteStep(torch.tensor(np.argsort(image(operations, n_qubits))))
+    moved = image(operations, n_qubits)
+    return PermuteStep(torch.tensor(moved), torch.tensor(np.argsort(moved)))
 
 
 def compile_dense(operation: Dense) -> DenseStep:

@@ -8,7 +8,7 @@ from qiskit.quantum_info import Operator
 from qmm.quantum import Circuit
 from qmm.quantum.lower import lower
 from qmm.quantum.operations import Permutation, Phase, Rotation
-from qmm.quantum.program import LocalStep, compile_circuit
+from qmm.quantum.program import LocalStep, Program, compile_program
 from qmm.quantum.runs import apply_blocks, blocks, kron
 from qmm.quantum.schedule import schedule
 from qmm.quantum.steps import PermuteStep, PhaseStep, image
@@ -29,6 +29,10 @@ def ring_circuit(n_qubits: int, layers: int, reupload: bool = False) -> Circuit:
     return Circuit.of(circuit, x, w, ["Z" * n_qubits, "Z" + "I" * (n_qubits - 1)])
 
 
+def _compile(circuit: Circuit) -> Program:
+    return compile_program(circuit, lower(circuit.quantum_circuit), circuit.inputs)
+
+
 def test_lowering_keeps_structure():
     circuit = QuantumCircuit(2)
     circuit.h(0)
@@ -47,15 +51,15 @@ def test_a_layered_circuit_becomes_one_local_layer_and_one_permutation_a_layer()
 
 
 def test_the_program_starts_with_a_product_and_folds_the_last_permutation():
-    program = compile_circuit(ring_circuit(5, 3))
+    program = _compile(ring_circuit(5, 3))
     assert [type(step) for step in program.steps] == [PermuteStep, LocalStep, PermuteStep, LocalStep]
     assert program.per_sample is None
-    assert compile_circuit(ring_circuit(5, 3, reupload=True)).shared is None
+    assert _compile(ring_circuit(5, 3, reupload=True)).shared is None
 
 
 def test_observables_with_x_keep_the_last_permutation():
     plain = ring_circuit(3, 1)
-    program = compile_circuit(Circuit.of(plain.quantum_circuit, plain.inputs, plain.weights, ["XII", "ZZI"]))
+    program = _compile(Circuit.of(plain.quantum_circuit, plain.inputs, plain.weights, ["XII", "ZZI"]))
     assert [type(step) for step in program.steps] == [PermuteStep]
     assert len(program.readout.bases) == 2
 
@@ -67,7 +71,7 @@ def test_diagonal_gates_become_one_phase_multiply():
     circuit.cz(1, 2)
     circuit.rz(0.4, 1)
     circuit.rx(0.1, [0, 1, 2])
-    program = compile_circuit(Circuit.of(circuit, observables=["ZII"]))
+    program = _compile(Circuit.of(circuit, observables=["ZII"]))
     assert [type(step) for step in program.steps] == [PhaseStep, LocalStep]
 
 

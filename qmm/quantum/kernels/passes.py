@@ -33,7 +33,21 @@ def set_row(values: Any, row: int, lanes: int, number: float) -> None:
         values[lane] = number
 
 
-# --- local layers -------------------------------------------------------------------------------------------------------------------
+@njit
+def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
+    """In place: values[m] = sum over z of (-1)**parity(m & z) values[z]."""
+    for bit in range(0, n - 1, 2):
+        p, q = 1 << bit, 2 << bit
+        for c in range(1 << (n - 2)):
+            z = spread(spread(c, bit), bit + 1)
+            rows.hadamard(values, (z, z | p, z | q, z | p | q))
+    if n % 2:
+        half = 1 << (n - 1)
+        for z in range(half):
+            rows.hadamard(values, (z, z | half))
+
+
+# --- local layers ---
 
 
 def _forward(kind: int) -> tuple[Any, Any, Any]:
@@ -144,7 +158,7 @@ def local_backward(tape, layer, psi, lam, gates, gradients):  # type: ignore[no-
                 _general_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
 
 
-# --- the product state at the start ---------------------------------------------------------------------------------------------------
+# --- the product state at the start ---
 
 
 @njit
@@ -173,33 +187,33 @@ def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ign
         rows.column_gradient(parts, gates, qubit, gradients)
 
 
-# --- phases -----------------------------------------------------------------------------------------------------------------------------
+# --- phases ---
 
 
 @njit
-def _entry(tape, gate, prefix, lowest):  # type: ignore[no-untyped-def]
+def _entry(gates, gate, qubits, entries, prefix, lowest):  # type: ignore[no-untyped-def]
     """The gate's entry on the basis states whose bits from `lowest` up are `prefix`."""
-    _, size, qubits, entries = tape.phase_gates[gate]
-    index = 0
-    for i in range(size):
-        index |= ((prefix >> (tape.phase_qubits[qubits + i] - lowest)) & 1) << i
-    return tape.phase_entries[entries + index]
+    index, first = 0, gates[gate, 2]
+    for i in range(gates[gate, 1]):
+        index |= ((prefix >> (qubits[first + i] - lowest)) & 1) << i
+    return entries[gates[gate, 3] + index]
 
 
 @njit
 def shared_phases(tape, step, cosines, sines, table):  # type: ignore[no-untyped-def]
     """(2 N,): the complex factors of the step's gates that are the same for all samples."""
-    n = tape.n_qubits
+    n, gates, qubits, entries = tape.n_qubits, tape.phase_gates, tape.phase_qubits, tape.phase_entries
     gate, end = tape.phases[step, 0], tape.phases[step, 1]
     table[0], table[1] = 1.0, 0.0
     for lowest in range(n - 1, -1, -1):
         last = gate
-        while last < end and tape.phase_gates[last, 0] == lowest:
+        while last < end and gates[last, 0] == lowest:
             last += 1
         for prefix in range((2 << (n - 1 - lowest)) - 1, -1, -1):
-            re, im = table[prefix // 2 * 2], table[prefix // 2 * 2 + 1]
+            parent = prefix >> 1 << 1
+            re, im = table[parent], table[parent + 1]
             for g in range(gate, last):
-                entry = _entry(tape, g, prefix, lowest)
+                entry = _entry(gates, g, qubits, entries, prefix, lowest)
                 if entry != 0:
                     slot = abs(entry) - 1
                     cos, sin = cosines[slot], sines[slot] if entry < 0 else -sines[slot]
@@ -211,18 +225,18 @@ def shared_phases(tape, step, cosines, sines, table):  # type: ignore[no-untyped
 @njit
 def sample_phases(tape, step, trig, table, lanes):  # type: ignore[no-untyped-def]
     """A state-like table of the factors that differ from sample to sample."""
-    n = tape.n_qubits
+    n, gates, qubits, entries = tape.n_qubits, tape.phase_gates, tape.phase_qubits, tape.phase_entries
     gate, end = tape.phases[step, 1], tape.phases[step, 2]
     set_row(table, 0, lanes, 1.0)
     set_row(table, 1, lanes, 0.0)
     for lowest in range(n - 1, -1, -1):
         last = gate
-        while last < end and tape.phase_gates[last, 0] == lowest:
+        while last < end and gates[last, 0] == lowest:
             last += 1
         for prefix in range((2 << (n - 1 - lowest)) - 1, -1, -1):
-            rows.copy_row(table, prefix, table, prefix // 2)
+            rows.copy_row(table, prefix, table, prefix >> 1)
             for g in range(gate, last):
-                entry = _entry(tape, g, prefix, lowest)
+                entry = _entry(gates, g, qubits, entries, prefix, lowest)
                 if entry > 0:
                     rows.phase_minus(table, prefix, trig, entry - 1)
                 elif entry < 0:
@@ -252,34 +266,15 @@ def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untype
 
 @njit
 def phase_gradient(tape, step, psi, lam, work, angles):  # type: ignore[no-untyped-def]
-    """Im <lam|D|psi> of each gate's diagonal generator D, added to its slots; sums over qubits from the lowest up."""
-    n = tape.n_qubits
-    for row in range(1 << n):
+    """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
+    for row in range(1 << tape.n_qubits):
         rows.cross(work, row, psi, lam)
-    start, middle, end = tape.phases[step]
-    shared, sample = middle - 1, end - 1
-    for lowest in range(n):
-        while shared >= start and tape.phase_gates[shared, 0] == lowest:
-            _collect(tape, shared, lowest, work, angles)
-            shared -= 1
-        while sample >= middle and tape.phase_gates[sample, 0] == lowest:
-            _collect(tape, sample, lowest, work, angles)
-            sample -= 1
-        for row in range(1 << (n - 1 - lowest)):
-            rows.halve(work, row)
+    walsh_hadamard(work, tape.n_qubits)
+    for term in range(tape.phases[step, 3], tape.phases[step, 4]):
+        rows.add_scaled(angles, tape.phase_terms[term, 0], work, tape.phase_terms[term, 1], tape.phase_factors, term)
 
 
-@njit
-def _collect(tape, gate, lowest, work, angles):  # type: ignore[no-untyped-def]
-    for prefix in range(1 << (tape.n_qubits - lowest)):
-        entry = _entry(tape, gate, prefix, lowest)
-        if entry > 0:
-            rows.add(angles, entry - 1, work, prefix)
-        elif entry < 0:
-            rows.subtract(angles, -entry - 1, work, prefix)
-
-
-# --- permutations and fixed unitaries ------------------------------------------------------------------------------------------------------
+# --- permutations and fixed unitaries ---
 
 
 @njit
@@ -311,26 +306,14 @@ def dense(target, state, tape, which, adjoint):  # type: ignore[no-untyped-def]
         for i in range(1 << size):
             for j in range(1 << size):
                 if adjoint:
-                    rows.add_multiple_conj(target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (j << size) + i)
+                    rows.add_multiple_conj(
+                        target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (j << size) + i
+                    )
                 else:
                     rows.add_multiple(target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (i << size) + j)
 
 
-# --- read-out --------------------------------------------------------------------------------------------------------------------------------
-
-
-@njit
-def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
-    """In place: values[m] = sum over z of (-1)**parity(m & z) values[z]."""
-    for bit in range(0, n - 1, 2):
-        p, q = 1 << bit, 2 << bit
-        for c in range(1 << (n - 2)):
-            z = spread(spread(c, bit), bit + 1)
-            rows.hadamard(values, (z, z | p, z | q, z | p | q))
-    if n % 2:
-        half = 1 << (n - 1)
-        for z in range(half):
-            rows.hadamard(values, (z, z | half))
+# --- read-out ---
 
 
 @njit

@@ -48,7 +48,7 @@ def _re(a: Complex, b: Complex) -> Vector:
     return a.re * b.re + a.im * b.im
 
 
-# --- one-qubit gates ------------------------------------------------------------------------------------------------------------
+# --- one-qubit gates ---
 # A run of rotations is first a unit quaternion (a, b, c, d), standing for a - i (b X + c Y + d Z); then its matrix in one of three
 # forms: REAL (four entries), IMAGINARY (cosine and sine of an X rotation), GENERAL (the entries alpha and beta of SU(2)).
 
@@ -194,7 +194,7 @@ def _pull(axis: int) -> Any:
 pull_x, pull_y, pull_z = (_pull(axis) for axis in range(3))
 
 
-# --- the product state at the start -----------------------------------------------------------------------------------------------
+# --- the product state at the start ---
 
 
 @vector_function
@@ -230,7 +230,7 @@ def column_gradient(parts: Memory, gates: Memory, gate: Index, gradients: Memory
     gradients[gate * 3 + 2] = (e[0] * c[0] - e[1] * c[1]).im
 
 
-# --- phases -----------------------------------------------------------------------------------------------------------------------
+# --- phases ---
 
 
 @vector_function
@@ -276,23 +276,7 @@ def cross(out: Memory, row: Index, psi: Memory, lam: Memory) -> None:
     out[row] = _im(_load(lam, row), _load(psi, row))
 
 
-@vector_function
-def add(out: Memory, to: Index, values: Memory, row: Index) -> None:
-    out[to] = out[to] + values[row]
-
-
-@vector_function
-def subtract(out: Memory, to: Index, values: Memory, row: Index) -> None:
-    out[to] = out[to] - values[row]
-
-
-@vector_function
-def halve(values: Memory, row: Index) -> None:
-    """values[row] = values[2 row] + values[2 row + 1]"""
-    values[row] = values[row * 2] + values[row * 2 + 1]
-
-
-# --- fixed unitaries of several qubits ----------------------------------------------------------------------------------------------
+# --- fixed unitaries of several qubits ---
 
 
 @vector_function
@@ -308,7 +292,7 @@ def add_multiple_conj(out: Memory, to: Index, state: Memory, row: Index, matrix:
     _store(out, to, _load(out, to) + factor * _load(state, row))
 
 
-# --- read-out -----------------------------------------------------------------------------------------------------------------------
+# --- read-out ---
 
 
 @vector_function

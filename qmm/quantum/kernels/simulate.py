@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from qmm.quantum.kernels import passes, rows
-from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
 from qmm.quantum.kernels.euler import IMAGINARY, REAL, REFLECTION
+from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
 
 Floats = NDArray[Any]
 

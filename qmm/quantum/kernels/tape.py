@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
+from scipy.linalg import hadamard
 
 from qmm.quantum.angles import Angles, collect, free_parameters
 from qmm.quantum.circuit import Circuit, Probabilities
 from qmm.quantum.kernels.euler import GENERAL, kind, split_layers
-from qmm.quantum.lower import lower
-from qmm.quantum.operations import Angle, Dense, Permutation, Phase, Rotation
+from qmm.quantum.operations import Angle, Dense, Operation, Phase, Rotation
 from qmm.quantum.readout import fold_end
-from qmm.quantum.schedule import Layer, schedule
+from qmm.quantum.schedule import schedule
 from qmm.quantum.steps import image
 
 Ints = NDArray[np.int64]
@@ -26,7 +26,7 @@ _RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half 
 class Tape(NamedTuple):
     """L local layers (the first makes the product state), T steps after it, R = L * n runs, K slots (cosine and sine of an angle).
 
-    Everything is int64 but `matrices`, `z_factors` and `x_factors`, which have the precision of the state.
+    Everything is int64 but `matrices` and `*_factors`, which have the precision of the state.
     """
 
     n_qubits: int
@@ -45,12 +45,15 @@ class Tape(NamedTuple):
     passes: Ints
     """(., 5): kind of gate, number of qubits, up to three qubits, the lowest first"""
     phases: Ints
-    """(P, 3): first gate, first gate that differs from sample to sample, end"""
+    """(P, 5): first gate, first gate that differs from sample to sample, end; first term, end"""
     phase_gates: Ints
     """(., 4): lowest qubit, number of qubits, where its qubits and its entries start; the highest lowest qubit first"""
     phase_qubits: Ints
     phase_entries: Ints
     """0: no phase; s + 1: exp(-i angle) of slot s; -(s + 1): its conjugate"""
+    phase_terms: Ints
+    """(., 2): slot and mask of Z strings, whose sum with `phase_factors` is what the slot's angle multiplies"""
+    phase_factors: NDArray[Any]
     images: Ints
     """(., 2**n): where each permutation takes each basis state"""
     denses: Ints
@@ -70,7 +73,7 @@ class Tape(NamedTuple):
     x_factors: NDArray[Any]
 
     def to(self, dtype: np.dtype[Any]) -> "Tape":
-        numbers = {f: getattr(self, f).astype(dtype) for f in ("matrices", "z_factors", "x_factors")}
+        numbers = {f: getattr(self, f).astype(dtype) for f in ("matrices", "phase_factors", "z_factors", "x_factors")}
         return self._replace(**numbers)
 
 
@@ -84,17 +87,19 @@ class _Slots:
         self.places = {key: place for place, key in enumerate((*self.shared, *self.sample))}
 
 
-def compile_tape(circuit: Circuit, varying: Collection[Parameter]) -> tuple[Tape, Angles, Angles]:
+def compile_tape(
+    circuit: Circuit, operations: Sequence[Operation], varying: Collection[Parameter]
+) -> tuple[Tape, Angles, Angles]:
     """The tape, and the angles of its slots: those that all samples share, and those that depend on `varying` parameters."""
     n = circuit.quantum_circuit.num_qubits
-    layers = split_layers(schedule(lower(circuit.quantum_circuit), n), n)
+    layers = split_layers(schedule(operations, n), n)
     layers, moved = fold_end(layers, circuit.observables, n)
     slots = _Slots((want for layer in layers for op in layer.operations for want in _wanted(op)), varying)
     local = [layer.operations for layer in layers if layer.kind == "local"]
     phases = [layer.operations for layer in layers if layer.kind == "phase"]
     permutations = [image(layer.operations, n) for layer in layers if layer.kind == "permutation"]
     kinds = {"local": LOCAL, "phase": PHASE, "permutation": PERMUTATION, "dense": DENSE}
-    seen = {name: 0 for name in kinds}
+    seen = dict.fromkeys(kinds, 0)
     steps = []
     for layer in layers:
         steps.append((kinds[layer.kind], seen[layer.kind]))
@@ -166,11 +171,16 @@ _PASS_KIND = (0, 0, 1, 2)  # of REAL, REFLECTION, IMAGINARY, GENERAL runs: real,
 
 def _phase_fields(phases: Sequence[Sequence[Phase]], slots: _Slots) -> dict[str, Any]:
     steps, gates, qubits, entries = [], [], [], []  # type: ignore[var-annotated]
+    terms, factors = [], []  # type: ignore[var-annotated]
     for operations in phases:
-        placed = [(op, [_entry(op, e, slots) for e in op.exponents]) for op in operations]
         groups = [], []  # type: ignore[var-annotated]
-        for op, own in placed:
+        first_term = len(terms)
+        for op in operations:
+            own = [_entry(op, e, slots) for e in op.exponents]
             groups[any(abs(entry) > len(slots.shared) for entry in own)].append((op, own))
+            for term, factor in _walsh_terms(op.qubits, own):
+                terms.append(term)
+                factors.append(factor)
         bounds = [len(gates)]
         for group in groups:
             for op, own in sorted(group, key=lambda pair: -min(pair[0].qubits)):
@@ -178,13 +188,25 @@ def _phase_fields(phases: Sequence[Sequence[Phase]], slots: _Slots) -> dict[str,
                 qubits += op.qubits
                 entries += own
             bounds.append(len(gates))
-        steps.append(bounds)
+        steps.append((*bounds, first_term, len(terms)))
     return {
-        "phases": _table(steps, 3),
+        "phases": _table(steps, 5),
         "phase_gates": _table(gates, 4),
         "phase_qubits": _table(qubits),
         "phase_entries": _table(entries),
+        "phase_terms": _table(terms, 2),
+        "phase_factors": np.array(factors, float),
     }
+
+
+def _walsh_terms(qubits: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
+    """((slot, mask), factor): what each slot's angle multiplies, as a sum of Z strings."""
+    transform = hadamard(len(entries)) / len(entries)
+    for slot in sorted({abs(entry) - 1 for entry in entries if entry}):
+        signs = np.array([np.sign(entry) * (abs(entry) == slot + 1) for entry in entries])
+        for index, factor in enumerate(transform @ signs):
+            if factor:
+                yield (slot, sum(1 << q for i, q in enumerate(qubits) if index >> i & 1)), float(factor)
 
 
 def _entry(phase: Phase, exponent: float, slots: _Slots) -> int:
