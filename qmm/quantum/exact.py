@@ -11,7 +11,8 @@ from qmm.quantum.errors import CircuitError
 from qmm.quantum.program import Program
 
 ENGINES = ("auto", "kernels", "torch")
-_KERNEL_QUBITS = 18  # beyond, few samples at a time do not fit memory's caches, and matrix products win
+_KERNEL_QUBITS = 22  # at most: kernels hold the states of 16 samples together
+_FEW = (2, 15)  # for so few samples of so many qubits, most of those 16 idle, matrix products win
 _CHUNK_BYTES = 2**20  # of states that pass through the torch engine together on a CPU: they stay in its cache
 
 
@@ -54,8 +55,9 @@ class ExactBackend:
             raise CircuitError(f"engine='kernels' runs on the CPU, the weights are on {inputs.device}; take 'auto' or 'torch'")
         if self.engine != "auto":
             return self.engine
-        small = circuit.circuit.quantum_circuit.num_qubits <= _KERNEL_QUBITS
-        return "kernels" if on_cpu and small else "torch"
+        n = circuit.circuit.quantum_circuit.num_qubits
+        few = len(inputs) <= _FEW[0] and n >= _FEW[1]
+        return "kernels" if on_cpu and n <= _KERNEL_QUBITS and not few else "torch"
 
 
 class Adjoint:

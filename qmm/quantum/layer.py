@@ -67,7 +67,7 @@ def _check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
 def check_finite(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     """Raises CircuitError that names the first angle that is NaN or infinite."""
     for kind, parameters, values in (("input", circuit.inputs, inputs), ("weight", circuit.weights, weights)):
-        if values.isfinite().all():
+        if math.isfinite(values.detach().sum()) or values.isfinite().all():  # the sum is quicker
             continue
         *row, column = values.isfinite().logical_not().nonzero()[0].tolist()
         place = f" in row {row[0]}" if row else ""

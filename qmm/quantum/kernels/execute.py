@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,32 @@ from qmm.quantum.kernels.tape import Tape
 from qmm.quantum.kernels.vectors import lanes
 
 _THREADED = 2**18  # amplitudes times steps for each thread; handing a task to a thread costs some 50 us
-_ROOM = threading.local()
+_SPARE_BUFFERS = 2  # for final states, kept for the next forward
+_VIEWS = 64  # sets of views of a thread's scratch memory
+
+
+class Kept:
+    """Final states of one forward, (groups, 2 N S), in memory that goes back to a pool: fresh memory costs a page fault every
+    4 KiB, which took longer than the simulation itself. Two forwards before a backward have two buffers."""
+
+    _pool: list[Tensor] = []
+    _lock = threading.Lock()
+
+    def __init__(self, groups: int, size: int, dtype: torch.dtype):
+        needed = groups * size
+        with self._lock:
+            fitting = [b for b in self._pool if b.dtype == dtype and needed <= b.numel() <= 2 * needed]
+            if fitting:
+                self._buffer = min(fitting, key=Tensor.numel)
+                self._pool[:] = [b for b in self._pool if b is not self._buffer]
+            else:
+                self._buffer = torch.empty(needed, dtype=dtype)
+        self.states = self._buffer[:needed].view(groups, size).numpy()
+
+    def __del__(self) -> None:
+        with self._lock:
+            self._pool.append(self._buffer)
+            del self._pool[:-_SPARE_BUFFERS]
 
 
 class Trace(NamedTuple):
@@ -26,46 +52,47 @@ class Trace(NamedTuple):
     sines: NDArray[Any]
     arguments: NDArray[Any]
     phases: NDArray[Any]
-    kept: NDArray[Any]
-    """(groups, 2 N S): final states"""
+    kept: Kept | None
 
 
 def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Tensor, Trace]:
     """(n_shared,) and (B, n_slots - n_shared) slots' angles -> (B, n_outputs), and the trace; final states only if `keep`."""
-    arguments = sample.detach().contiguous().numpy()
-    angles = shared.detach().numpy()
+    arguments, angles = sample.contiguous().numpy(), shared.numpy()
     size = lanes(arguments.itemsize)
     groups = -(-len(arguments) // size)
     cosines, sines = np.cos(angles), np.sin(angles)
     phases = np.empty((len(tape.phases), 2 << tape.n_qubits), arguments.dtype)
     simulate.shared_phases(tape, cosines, sines, phases)
-    values = torch.empty(len(sample), tape.n_outputs, dtype=sample.dtype)
-    kept = torch.empty(groups if keep else 0, (2 * size) << tape.n_qubits, dtype=sample.dtype).numpy()
+    values = np.empty((len(sample), tape.n_outputs), arguments.dtype)
+    row = (2 * size) << tape.n_qubits
+    kept = Kept(groups, row, sample.dtype) if keep else None
     trace = Trace(cosines, sines, arguments, phases.reshape(-1), kept)
+    states = np.empty((0, row), arguments.dtype) if kept is None else kept.states
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(tape, arguments.dtype, states=2)
-        simulate.forward(tape, *trace[:4], scratch, first, last, values.numpy(), keep, kept)
+        scratch = _scratch(tape, arguments.dtype, 2)
+        simulate.forward(tape, *trace[:4], scratch, first, last, values, keep, states)
 
     _share_out(tape, groups, size, work)
-    return values, trace
+    return torch.from_numpy(values), trace
 
 
 def backward(tape: Tape, trace: Trace, gradients: Tensor) -> tuple[Tensor, Tensor]:
     """(B, n_outputs) -> gradients of the slots' angles: (n_shared,) and (B, n_slots - n_shared)."""
-    grads = gradients.detach().contiguous().numpy()
+    assert trace.kept is not None
+    states, grads = trace.kept.states, gradients.contiguous().numpy()
     size = lanes(grads.itemsize)
-    sample = torch.empty(len(grads), tape.n_slots - tape.n_shared, dtype=gradients.dtype)
+    sample = np.empty((len(grads), tape.n_slots - tape.n_shared), grads.dtype)
     parts: list[NDArray[Any]] = []
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(tape, grads.dtype, states=4)
         shared = np.zeros(tape.n_shared, grads.dtype)
-        simulate.backward(tape, *trace[:4], scratch, first, last, trace.kept, grads, shared, sample.numpy())
         parts.append(shared)
+        scratch = _scratch(tape, grads.dtype, 4)
+        simulate.backward(tape, *trace[:4], scratch, first, last, states, grads, shared, sample)
 
     _share_out(tape, -(-len(grads) // size), size, work)
-    return torch.from_numpy(np.sum(parts, axis=0, dtype=grads.dtype)), sample
+    return torch.from_numpy(sum(parts[1:], parts[0])), torch.from_numpy(sample)
 
 
 def _share_out(tape: Tape, groups: int, size: int, work: Callable[[int, int], None]) -> None:
@@ -75,7 +102,7 @@ def _share_out(tape: Tape, groups: int, size: int, work: Callable[[int, int], No
     if threads == 1:
         return work(0, groups)
     bounds = [groups * i // threads for i in range(threads + 1)]
-    for future in [_pool(threads).submit(work, *pair) for pair in zip(bounds, bounds[1:], strict=False)]:
+    for future in [_pool(threads).submit(work, *pair) for pair in pairwise(bounds)]:
         future.result()
 
 
@@ -84,18 +111,36 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="qmm")
 
 
+class _Room(threading.local):
+    """Scratch memory of one thread, which grows to what its largest circuit needed, and views of it by their sizes."""
+
+    def __init__(self) -> None:
+        self.memory: dict[np.dtype[Any], Tensor] = {}
+        self.views: dict[Any, simulate.Scratch] = {}
+
+
+_ROOM = _Room()
+
+
 def _scratch(tape: Tape, dtype: np.dtype[Any], states: int) -> simulate.Scratch:
-    """Views of one aligned buffer a thread, which is kept: fresh memory costs a page fault every 4 KiB."""
+    key = (dtype, tape.n_slots, len(tape.runs), tape.n_outputs, tape.n_qubits, states)
+    found = _ROOM.views.get(key)
+    if found is None:
+        if len(_ROOM.views) >= _VIEWS:
+            _ROOM.views.clear()
+        found = _ROOM.views[key] = _new_scratch(*key)
+    return found
+
+
+def _new_scratch(
+    dtype: np.dtype[Any], n_slots: int, n_runs: int, n_outputs: int, n_qubits: int, states: int
+) -> simulate.Scratch:
     size = lanes(dtype.itemsize)
-    vectors = [2 * tape.n_slots, 4 * len(tape.runs), 3 * len(tape.runs), tape.n_slots, 4, tape.n_outputs]
-    vectors.append(states * 2 << tape.n_qubits)
+    vectors = [2 * n_slots, 4 * n_runs, 3 * n_runs, n_slots, 4, n_outputs, states * 2 << n_qubits]
     needed = sum(vectors) * size
-    room = getattr(_ROOM, str(dtype), None)
+    room = _ROOM.memory.get(dtype)
     if room is None or room.numel() < needed:
-        room = torch.empty(needed, dtype=getattr(torch, str(dtype)))  # aligned to 64 bytes
-        setattr(_ROOM, str(dtype), room)
-    views, first = [], 0
-    for count in vectors:
-        views.append(room[first : first + count * size].numpy())
-        first += count * size
-    return simulate.Scratch(*views[:-1], views[-1].reshape(states, -1))
+        _ROOM.views.clear()  # of the memory that is given up
+        room = _ROOM.memory[dtype] = torch.empty(needed, dtype=getattr(torch, dtype.name))  # aligned to 64 bytes
+    parts = [part.numpy() for part in room[:needed].split([count * size for count in vectors])]
+    return simulate.Scratch(*parts[:-1], parts[-1].reshape(states, -1))

@@ -139,23 +139,22 @@ def local_forward(tape, layer, state, gates):  # type: ignore[no-untyped-def]
 def local_backward(tape, layer, psi, lam, gates, gradients):  # type: ignore[no-untyped-def]
     n = tape.n_qubits
     first = layer * n
-    for number in range(tape.layers[layer, 0], tape.layers[layer, 1]):
-        kind, size, a, b, c = tape.passes[number]
+    for number in range(tape.layers[layer, 2], tape.layers[layer, 3]):
+        kind, size, a, b, _ = tape.passes[number]
         if kind == _REAL:
-            if size > 1:
+            if size == 1:
+                _real_back1(psi, lam, n, gates, a, first, gradients)
+            else:
                 _real_back2(psi, lam, n, gates, a, b, first, gradients)
-            if size != 2:
-                _real_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
         elif kind == _IMAGINARY:
-            if size > 1:
+            if size == 1:
+                _imaginary_back1(psi, lam, n, gates, a, first, gradients)
+            else:
                 _imaginary_back2(psi, lam, n, gates, a, b, first, gradients)
-            if size != 2:
-                _imaginary_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
+        elif size == 1:
+            _general_back1(psi, lam, n, gates, a, first, gradients)
         else:
-            if size > 1:
-                _general_back2(psi, lam, n, gates, a, b, first, gradients)
-            if size != 2:
-                _general_back1(psi, lam, n, gates, c if size == 3 else a, first, gradients)
+            _general_back2(psi, lam, n, gates, a, b, first, gradients)
 
 
 # --- the product state at the start ---

@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 LOCAL, PHASE, PERMUTATION, DENSE = range(4)
 _AXES = "XYZ"
 _RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half of AVX-512's registers
+_RADIX_BACK = 2  # the same for two states
 
 
 class Tape(NamedTuple):
@@ -41,9 +42,9 @@ class Tape(NamedTuple):
     rotations: Ints
     """(., 2): axis (X, Y, Z = 0, 1, 2), slot of half the angle"""
     layers: Ints
-    """(L, 2): first pass, end"""
+    """(L, 4): first pass, end; first backward pass, end"""
     passes: Ints
-    """(., 5): kind of gate, number of qubits, up to three qubits, the lowest first"""
+    """(., 5): kind of gate, number of qubits, up to three (backward: two) qubits, the lowest first"""
     phases: Ints
     """(P, 5): first gate, first gate that differs from sample to sample, end; first term, end"""
     phase_gates: Ints
@@ -153,15 +154,17 @@ def _local_fields(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) ->
             rotations += placed
             if run and number > 0:
                 by_kind.setdefault(_PASS_KIND[form], []).append(qubit)
-        first = len(passes)
-        for form, qubits in sorted(by_kind.items()):
-            for group in np.array_split(qubits, -(-len(qubits) // _RADIX)):
-                passes.append((form, len(group), *group, *[0] * (_RADIX - len(group))))
-        layers.append((first, len(passes)))
+        bounds = [len(passes)]
+        for radix in (_RADIX, _RADIX_BACK):
+            for form, qubits in sorted(by_kind.items()):
+                for group in np.array_split(qubits, -(-len(qubits) // radix)):
+                    passes.append((form, len(group), *group, *[0] * (_RADIX - len(group))))
+            bounds.append(len(passes))
+        layers.append((*bounds[:2], *bounds[1:]))
     return {
         "runs": _table(runs, 4),
         "rotations": _table(rotations, 2),
-        "layers": _table(layers, 2),
+        "layers": _table(layers, 4),
         "passes": _table(passes, 2 + _RADIX),
     }
 
