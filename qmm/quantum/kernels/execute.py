@@ -61,8 +61,8 @@ def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Ten
     size = lanes(arguments.itemsize)
     groups = -(-len(arguments) // size)
     cosines, sines = np.cos(angles), np.sin(angles)
-    phases = np.empty((len(tape.phases), 2 << tape.n_qubits), arguments.dtype)
-    simulate.shared_phases(tape, cosines, sines, phases)
+    phases = np.empty((len(tape.phases.steps), 2 << tape.n_qubits), arguments.dtype)
+    simulate.shared_phases(tape.phases, tape.n_qubits, cosines, sines, phases)
     values = np.empty((len(sample), tape.n_outputs), arguments.dtype)
     row = (2 * size) << tape.n_qubits
     kept = Kept(groups, row, sample.dtype) if keep else None
@@ -123,7 +123,7 @@ _ROOM = _Room()
 
 
 def _scratch(tape: Tape, dtype: np.dtype[Any], states: int) -> simulate.Scratch:
-    key = (dtype, tape.n_slots, len(tape.runs), tape.n_outputs, tape.n_qubits, states)
+    key = (dtype, tape.n_slots, len(tape.local.runs), tape.n_outputs, tape.n_qubits, states)
     found = _ROOM.views.get(key)
     if found is None:
         if len(_ROOM.views) >= _VIEWS:

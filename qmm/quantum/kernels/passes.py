@@ -10,30 +10,31 @@ from numba import njit
 
 from qmm.quantum.kernels import rows
 
+inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _REAL, _IMAGINARY, _GENERAL = rows.REAL, rows.IMAGINARY, rows.GENERAL
 
 
-@njit(inline="always")
+@inner
 def spread(number: int, bit: int) -> int:
     """A 0 is pushed in at `bit`; the bits above move up."""
     low = number & ((1 << bit) - 1)
     return ((number ^ low) << 1) | low
 
 
-@njit
+@inner
 def parity(number: int) -> int:
     for shift in (32, 16, 8, 4, 2, 1):
         number ^= number >> shift
     return number & 1
 
 
-@njit
+@inner
 def set_row(values: Any, row: int, lanes: int, number: float) -> None:
     for lane in range(row * lanes, (row + 1) * lanes):
         values[lane] = number
 
 
-@njit
+@inner
 def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
     """In place: values[m] = sum over z of (-1)**parity(m & z) values[z]."""
     for bit in range(0, n - 1, 2):
@@ -53,21 +54,21 @@ def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
 def _forward(kind: int) -> tuple[Any, Any, Any]:
     apply = rows.butterfly(kind)
 
-    @njit
+    @inner
     def one(state, n, gates, a, first):  # type: ignore[no-untyped-def]
         p = 1 << a
         for c in range(1 << (n - 1)):
             z = spread(c, a)
             apply(state, (z, z | p), gates, (first + a,))
 
-    @njit
+    @inner
     def two(state, n, gates, a, b, first):  # type: ignore[no-untyped-def]
         p, q = 1 << a, 1 << b
         for c in range(1 << (n - 2)):
             z = spread(spread(c, a), b)
             apply(state, (z, z | p, z | q, z | p | q), gates, (first + a, first + b))
 
-    @njit
+    @inner
     def three(state, n, gates, a, b, c, first):  # type: ignore[no-untyped-def]
         p, q, r = 1 << a, 1 << b, 1 << c
         for i in range(1 << (n - 3)):
@@ -82,14 +83,14 @@ def _forward(kind: int) -> tuple[Any, Any, Any]:
 def _backward(kind: int) -> tuple[Any, Any]:
     apply = rows.butterfly_back(kind)
 
-    @njit
+    @inner
     def one(psi, lam, n, gates, a, first, gradients):  # type: ignore[no-untyped-def]
         p = 1 << a
         for c in range(1 << (n - 1)):
             z = spread(c, a)
             apply(psi, lam, (z, z | p), gates, (first + a,), gradients)
 
-    @njit
+    @inner
     def two(psi, lam, n, gates, a, b, first, gradients):  # type: ignore[no-untyped-def]
         p, q = 1 << a, 1 << b
         for c in range(1 << (n - 2)):
@@ -107,12 +108,11 @@ _imaginary_back1, _imaginary_back2 = _backward(_IMAGINARY)
 _general_back1, _general_back2 = _backward(_GENERAL)
 
 
-@njit
-def local_forward(tape, layer, state, gates):  # type: ignore[no-untyped-def]
-    n = tape.n_qubits
+@inner
+def local_forward(local, layer, n, state, gates):  # type: ignore[no-untyped-def]
     first = layer * n
-    for number in range(tape.layers[layer, 0], tape.layers[layer, 1]):
-        kind, size, a, b, c = tape.passes[number]
+    for number in range(local.layers[layer, 0], local.layers[layer, 1]):
+        kind, size, a, b, c = local.passes[number]
         if kind == _REAL:
             if size == 1:
                 _real1(state, n, gates, a, first)
@@ -135,12 +135,11 @@ def local_forward(tape, layer, state, gates):  # type: ignore[no-untyped-def]
             _general3(state, n, gates, a, b, c, first)
 
 
-@njit
-def local_backward(tape, layer, psi, lam, gates, gradients):  # type: ignore[no-untyped-def]
-    n = tape.n_qubits
+@inner
+def local_backward(local, layer, n, psi, lam, gates, gradients):  # type: ignore[no-untyped-def]
     first = layer * n
-    for number in range(tape.layers[layer, 2], tape.layers[layer, 3]):
-        kind, size, a, b, _ = tape.passes[number]
+    for number in range(local.layers[layer, 2], local.layers[layer, 3]):
+        kind, size, a, b, _ = local.passes[number]
         if kind == _REAL:
             if size == 1:
                 _real_back1(psi, lam, n, gates, a, first, gradients)
@@ -160,7 +159,7 @@ def local_backward(tape, layer, psi, lam, gates, gradients):  # type: ignore[no-
 # --- the product state at the start ---
 
 
-@njit
+@inner
 def product_state(state, n, gates, lanes):  # type: ignore[no-untyped-def]
     """The first n gates' columns, multiplied out."""
     set_row(state, 0, lanes, 1.0)
@@ -170,7 +169,7 @@ def product_state(state, n, gates, lanes):  # type: ignore[no-untyped-def]
             rows.grow(state, row, state, 2 * row, 2 * row + 1, gates, n - 1 - level)
 
 
-@njit
+@inner
 def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ignore[no-untyped-def]
     """Gradients of the first n gates. `lam` and `heap` are overwritten; heap node i holds the product of i's leading bits."""
     set_row(heap, 2, lanes, 1.0)
@@ -189,7 +188,7 @@ def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ign
 # --- phases ---
 
 
-@njit
+@inner
 def _entry(gates, gate, qubits, entries, prefix, lowest):  # type: ignore[no-untyped-def]
     """The gate's entry on the basis states whose bits from `lowest` up are `prefix`."""
     index, first = 0, gates[gate, 2]
@@ -198,11 +197,11 @@ def _entry(gates, gate, qubits, entries, prefix, lowest):  # type: ignore[no-unt
     return entries[gates[gate, 3] + index]
 
 
-@njit
-def shared_phases(tape, step, cosines, sines, table):  # type: ignore[no-untyped-def]
+@inner
+def shared_phases(phases, step, n, cosines, sines, table):  # type: ignore[no-untyped-def]
     """(2 N,): the complex factors of the step's gates that are the same for all samples."""
-    n, gates, qubits, entries = tape.n_qubits, tape.phase_gates, tape.phase_qubits, tape.phase_entries
-    gate, end = tape.phases[step, 0], tape.phases[step, 1]
+    gates, qubits, entries = phases.gates, phases.qubits, phases.entries
+    gate, end = phases.steps[step, 0], phases.steps[step, 1]
     table[0], table[1] = 1.0, 0.0
     for lowest in range(n - 1, -1, -1):
         last = gate
@@ -221,11 +220,11 @@ def shared_phases(tape, step, cosines, sines, table):  # type: ignore[no-untyped
         gate = last
 
 
-@njit
-def sample_phases(tape, step, trig, table, lanes):  # type: ignore[no-untyped-def]
+@inner
+def sample_phases(phases, step, n, trig, table, lanes):  # type: ignore[no-untyped-def]
     """A state-like table of the factors that differ from sample to sample."""
-    n, gates, qubits, entries = tape.n_qubits, tape.phase_gates, tape.phase_qubits, tape.phase_entries
-    gate, end = tape.phases[step, 1], tape.phases[step, 2]
+    gates, qubits, entries = phases.gates, phases.qubits, phases.entries
+    gate, end = phases.steps[step, 1], phases.steps[step, 2]
     set_row(table, 0, lanes, 1.0)
     set_row(table, 1, lanes, 0.0)
     for lowest in range(n - 1, -1, -1):
@@ -243,7 +242,7 @@ def sample_phases(tape, step, trig, table, lanes):  # type: ignore[no-untyped-de
         gate = last
 
 
-@njit
+@inner
 def multiply(state, table, count, conj):  # type: ignore[no-untyped-def]
     if conj:
         for row in range(count):
@@ -253,7 +252,7 @@ def multiply(state, table, count, conj):  # type: ignore[no-untyped-def]
             rows.multiply(state, row, table)
 
 
-@njit
+@inner
 def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untyped-def]
     if conj:
         for row in range(count):
@@ -263,42 +262,42 @@ def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untype
             rows.multiply_shared(state, row, table, first + row)
 
 
-@njit
-def phase_gradient(tape, step, psi, lam, work, angles):  # type: ignore[no-untyped-def]
+@inner
+def phase_gradient(phases, step, n, psi, lam, work, angles):  # type: ignore[no-untyped-def]
     """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
-    for row in range(1 << tape.n_qubits):
+    for row in range(1 << n):
         rows.cross(work, row, psi, lam)
-    walsh_hadamard(work, tape.n_qubits)
-    for term in range(tape.phases[step, 3], tape.phases[step, 4]):
-        rows.add_scaled(angles, tape.phase_terms[term, 0], work, tape.phase_terms[term, 1], tape.phase_factors, term)
+    walsh_hadamard(work, n)
+    for term in range(phases.steps[step, 3], phases.steps[step, 4]):
+        rows.add_scaled(angles, phases.terms[term, 0], work, phases.terms[term, 1], phases.factors, term)
 
 
 # --- permutations and fixed unitaries ---
 
 
-@njit
+@inner
 def permute(target, state, image):  # type: ignore[no-untyped-def]
     for row in range(len(image)):
         rows.copy_row(target, image[row], state, row)
 
 
-@njit
+@inner
 def permute_back(target, state, image):  # type: ignore[no-untyped-def]
     for row in range(len(image)):
         rows.copy_row(target, row, state, image[row])
 
 
-@njit
-def dense(target, state, tape, which, adjoint):  # type: ignore[no-untyped-def]
-    size, first, start = tape.denses[which]
-    qubits = tape.dense_qubits[first : first + size]
+@inner
+def dense(target, state, denses, which, n, adjoint):  # type: ignore[no-untyped-def]
+    size, first, start = denses.steps[which]
+    qubits = denses.qubits[first : first + size]
     ordered = np.sort(qubits)
     offsets = np.zeros(1 << size, np.int64)
     for index in range(1 << size):
         for i in range(size):
             offsets[index] |= ((index >> i) & 1) << qubits[i]
     target[:] = 0
-    for c in range(1 << (tape.n_qubits - size)):
+    for c in range(1 << (n - size)):
         z = c
         for i in range(size):
             z = spread(z, ordered[i])
@@ -306,36 +305,36 @@ def dense(target, state, tape, which, adjoint):  # type: ignore[no-untyped-def]
             for j in range(1 << size):
                 if adjoint:
                     rows.add_multiple_conj(
-                        target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (j << size) + i
+                        target, z | offsets[i], state, z | offsets[j], denses.matrices, start + (j << size) + i
                     )
                 else:
-                    rows.add_multiple(target, z | offsets[i], state, z | offsets[j], tape.matrices, start + (i << size) + j)
+                    rows.add_multiple(target, z | offsets[i], state, z | offsets[j], denses.matrices, start + (i << size) + j)
 
 
 # --- read-out ---
 
 
-@njit
-def read(tape, psi, work, out, lanes):  # type: ignore[no-untyped-def]
+@inner
+def measure(read, n, psi, work, out, lanes):  # type: ignore[no-untyped-def]
     """(n_outputs * S,) values of one group of samples, into `out`; `work` is overwritten."""
-    count = 1 << tape.n_qubits
+    count = 1 << n
     out[:] = 0
-    if len(tape.read_outputs):
+    if len(read.outputs):
         for row in range(count):
-            place = tape.read_image[row] if len(tape.read_image) else row
-            rows.add_probability(out, tape.read_outputs[place], psi, row)
+            place = read.image[row] if len(read.image) else row
+            rows.add_probability(out, read.outputs[place], psi, row)
         return
-    if len(tape.z_terms):
+    if len(read.z_terms):
         for row in range(count):
-            rows.probability(work, tape.read_image[row] if len(tape.read_image) else row, psi, row)
-        walsh_hadamard(work, tape.n_qubits)
-        for term in range(len(tape.z_terms)):
-            rows.add_scaled(out, tape.z_terms[term, 0], work, tape.z_terms[term, 1], tape.z_factors, term)
+            rows.probability(work, read.image[row] if len(read.image) else row, psi, row)
+        walsh_hadamard(work, n)
+        for term in range(len(read.z_terms)):
+            rows.add_scaled(out, read.z_terms[term, 0], work, read.z_terms[term, 1], read.z_factors, term)
     signs = np.empty(2, psi.dtype)
-    for term in range(len(tape.x_terms)):
-        output, x, z, odd = tape.x_terms[term]
+    for term in range(len(read.x_terms)):
+        output, x, z, odd = read.x_terms[term]
         pivot = _lowest_bit(x)
-        signs[0], signs[1] = 2 * tape.x_factors[term], -2 * tape.x_factors[term]
+        signs[0], signs[1] = 2 * read.x_factors[term], -2 * read.x_factors[term]
         for c in range(count // 2):
             row = spread(c, pivot)
             if odd:
@@ -344,29 +343,29 @@ def read(tape, psi, work, out, lanes):  # type: ignore[no-untyped-def]
                 rows.expect_even(out, output, psi, row, row ^ x, signs, parity(row & z))
 
 
-@njit
-def read_back(tape, psi, lam, work, weights):  # type: ignore[no-untyped-def]
+@inner
+def measure_back(read, n, psi, lam, work, weights):  # type: ignore[no-untyped-def]
     """lam = sum of weights * observable applied to psi, for (n_outputs * S,) `weights`; `work` is overwritten."""
-    count = 1 << tape.n_qubits
-    if len(tape.read_outputs):
+    count = 1 << n
+    if len(read.outputs):
         for row in range(count):
-            place = tape.read_image[row] if len(tape.read_image) else row
-            rows.weigh(lam, row, psi, weights, tape.read_outputs[place])
+            place = read.image[row] if len(read.image) else row
+            rows.weigh(lam, row, psi, weights, read.outputs[place])
         return
-    if len(tape.z_terms):
+    if len(read.z_terms):
         work[: len(work) // 2] = 0
-        for term in range(len(tape.z_terms)):
-            rows.add_scaled(work, tape.z_terms[term, 1], weights, tape.z_terms[term, 0], tape.z_factors, term)
-        walsh_hadamard(work, tape.n_qubits)
+        for term in range(len(read.z_terms)):
+            rows.add_scaled(work, read.z_terms[term, 1], weights, read.z_terms[term, 0], read.z_factors, term)
+        walsh_hadamard(work, n)
         for row in range(count):
-            rows.weigh(lam, row, psi, work, tape.read_image[row] if len(tape.read_image) else row)
+            rows.weigh(lam, row, psi, work, read.image[row] if len(read.image) else row)
     else:
         lam[:] = 0
     signs = np.empty(2, psi.dtype)
-    for term in range(len(tape.x_terms)):
-        output, x, z, odd = tape.x_terms[term]
+    for term in range(len(read.x_terms)):
+        output, x, z, odd = read.x_terms[term]
         pivot = _lowest_bit(x)
-        signs[0], signs[1] = tape.x_factors[term], -tape.x_factors[term]
+        signs[0], signs[1] = read.x_factors[term], -read.x_factors[term]
         for c in range(count // 2):
             row = spread(c, pivot)
             if odd:
@@ -375,7 +374,7 @@ def read_back(tape, psi, lam, work, weights):  # type: ignore[no-untyped-def]
                 rows.push_even(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
 
 
-@njit
+@inner
 def _lowest_bit(number):  # type: ignore[no-untyped-def]
     bit = 0
     while not (number >> bit) & 1:

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from qmm.quantum.kernels import passes, rows
+from qmm.quantum.kernels.passes import inner
 from qmm.quantum.kernels.euler import IMAGINARY, REAL, REFLECTION
 from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
 
@@ -34,18 +35,18 @@ class Scratch(NamedTuple):
     """(2 or 4, 2 N S): one or two states, each with a spare"""
 
 
-@njit
-def _compose(tape, trig, gates, varying, lanes):  # type: ignore[no-untyped-def]
+@inner
+def _compose(local, trig, gates, varying, lanes):  # type: ignore[no-untyped-def]
     """The matrices of the runs that differ from sample to sample, or of those that do not."""
-    for run in range(len(tape.runs)):
-        first, end, kind, varies = tape.runs[run]
+    for run in range(len(local.runs)):
+        first, end, kind, varies = local.runs[run]
         if varies != varying:
             continue
         passes.set_row(gates, 4 * run, lanes, 1.0)
         for i in range(1, 4):
             passes.set_row(gates, 4 * run + i, lanes, 0.0)
         for number in range(first, end):
-            axis, slot = tape.rotations[number]
+            axis, slot = local.rotations[number]
             if axis == 0:
                 rows.rotate_x(gates, run, trig, slot)
             elif axis == 1:
@@ -62,12 +63,12 @@ def _compose(tape, trig, gates, varying, lanes):  # type: ignore[no-untyped-def]
             rows.settle_general(gates, run)
 
 
-@njit
-def _pull(tape, trig, gradients, angles):  # type: ignore[no-untyped-def]
+@inner
+def _pull(local, trig, gradients, angles):  # type: ignore[no-untyped-def]
     """From the runs' gradients to those of their rotations, the last one first."""
-    for run in range(len(tape.runs)):
-        for number in range(tape.runs[run, 1] - 1, tape.runs[run, 0] - 1, -1):
-            axis, slot = tape.rotations[number]
+    for run in range(len(local.runs)):
+        for number in range(local.runs[run, 1] - 1, local.runs[run, 0] - 1, -1):
+            axis, slot = local.rotations[number]
             if axis == 0:
                 rows.pull_x(gradients, run, trig, slot, angles)
             elif axis == 1:
@@ -76,15 +77,15 @@ def _pull(tape, trig, gradients, angles):  # type: ignore[no-untyped-def]
                 rows.pull_z(gradients, run, trig, slot, angles)
 
 
-@njit
+@inner
 def _load_shared(tape, cosines, sines, scratch, lanes):  # type: ignore[no-untyped-def]
     for slot in range(tape.n_shared):
         passes.set_row(scratch.trig, 2 * slot, lanes, cosines[slot])
         passes.set_row(scratch.trig, 2 * slot + 1, lanes, sines[slot])
-    _compose(tape, scratch.trig, scratch.gates, 0, lanes)
+    _compose(tape.local, scratch.trig, scratch.gates, 0, lanes)
 
 
-@njit
+@inner
 def _load_samples(tape, arguments, group, scratch, lanes):  # type: ignore[no-untyped-def]
     """Cosines and sines of a group of samples; the last sample fills up the lanes of the last group."""
     for lane in range(lanes):
@@ -93,47 +94,49 @@ def _load_samples(tape, arguments, group, scratch, lanes):  # type: ignore[no-un
             place = 2 * (tape.n_shared + i) * lanes + lane
             scratch.trig[place] = np.cos(arguments[sample, i])
             scratch.trig[place + lanes] = np.sin(arguments[sample, i])
-    _compose(tape, scratch.trig, scratch.gates, 1, lanes)
+    _compose(tape.local, scratch.trig, scratch.gates, 1, lanes)
 
 
-@njit
+@inner
 def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):  # type: ignore[no-untyped-def]
     lanes = len(scratch.parts) // 4
-    count = 1 << tape.n_qubits
+    n = tape.n_qubits
+    count = 1 << n
     _load_shared(tape, cosines, sines, scratch, lanes)
     for group in range(first, last):
         _load_samples(tape, arguments, group, scratch, lanes)
         psi, spare = scratch.states[0], scratch.states[1]
-        passes.product_state(psi, tape.n_qubits, scratch.gates, lanes)
+        passes.product_state(psi, n, scratch.gates, lanes)
         for step in range(len(tape.steps)):
             kind, which = tape.steps[step]
             if kind == LOCAL:
-                passes.local_forward(tape, which, psi, scratch.gates)
+                passes.local_forward(tape.local, which, n, psi, scratch.gates)
             elif kind == PHASE:
-                if tape.phases[which, 1] > tape.phases[which, 0]:
+                if tape.phases.steps[which, 1] > tape.phases.steps[which, 0]:
                     passes.multiply_shared(psi, phases, which * count, count, False)
-                if tape.phases[which, 2] > tape.phases[which, 1]:
-                    passes.sample_phases(tape, which, scratch.trig, spare, lanes)
+                if tape.phases.steps[which, 2] > tape.phases.steps[which, 1]:
+                    passes.sample_phases(tape.phases, which, n, scratch.trig, spare, lanes)
                     passes.multiply(psi, spare, count, False)
             else:
                 if kind == PERMUTATION:
                     passes.permute(spare, psi, tape.images[which])
                 else:
-                    passes.dense(spare, psi, tape, which, False)
+                    passes.dense(spare, psi, tape.denses, which, n, False)
                 psi, spare = spare, psi
         if keep:
             kept[group] = psi
-        passes.read(tape, psi, spare, scratch.out, lanes)
+        passes.measure(tape.read, n, psi, spare, scratch.out, lanes)
         for lane in range(min(lanes, len(values) - group * lanes)):
             for output in range(tape.n_outputs):
                 values[group * lanes + lane, output] = scratch.out[output * lanes + lane]
 
 
-@njit
+@inner
 def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):  # type: ignore[no-untyped-def]
     """Adds to `shared` (n_shared,) and writes `sample` (B, n_slots - n_shared), the gradients of the slots' angles."""
     lanes = len(scratch.parts) // 4
-    count = 1 << tape.n_qubits
+    n = tape.n_qubits
+    count = 1 << n
     _load_shared(tape, cosines, sines, scratch, lanes)
     for group in range(first, last):
         _load_samples(tape, arguments, group, scratch, lanes)
@@ -143,20 +146,20 @@ def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kep
         for lane in range(min(lanes, len(grads) - group * lanes)):
             for output in range(tape.n_outputs):
                 scratch.out[output * lanes + lane] = 2 * grads[group * lanes + lane, output]
-        passes.read_back(tape, psi, lam, spare, scratch.out)
+        passes.measure_back(tape.read, n, psi, lam, spare, scratch.out)
         scratch.angles[:] = 0
         scratch.gradients[:] = 0
         for step in range(len(tape.steps) - 1, -1, -1):
             kind, which = tape.steps[step]
             if kind == LOCAL:
-                passes.local_backward(tape, which, psi, lam, scratch.gates, scratch.gradients)
+                passes.local_backward(tape.local, which, n, psi, lam, scratch.gates, scratch.gradients)
             elif kind == PHASE:
-                passes.phase_gradient(tape, which, psi, lam, spare, scratch.angles)
-                if tape.phases[which, 1] > tape.phases[which, 0]:
+                passes.phase_gradient(tape.phases, which, n, psi, lam, spare, scratch.angles)
+                if tape.phases.steps[which, 1] > tape.phases.steps[which, 0]:
                     passes.multiply_shared(psi, phases, which * count, count, True)
                     passes.multiply_shared(lam, phases, which * count, count, True)
-                if tape.phases[which, 2] > tape.phases[which, 1]:
-                    passes.sample_phases(tape, which, scratch.trig, spare, lanes)
+                if tape.phases.steps[which, 2] > tape.phases.steps[which, 1]:
+                    passes.sample_phases(tape.phases, which, n, scratch.trig, spare, lanes)
                     passes.multiply(psi, spare, count, True)
                     passes.multiply(lam, spare, count, True)
             else:
@@ -164,11 +167,11 @@ def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kep
                     passes.permute_back(spare, psi, tape.images[which])
                     passes.permute_back(spare_lam, lam, tape.images[which])
                 else:
-                    passes.dense(spare, psi, tape, which, True)
-                    passes.dense(spare_lam, lam, tape, which, True)
+                    passes.dense(spare, psi, tape.denses, which, n, True)
+                    passes.dense(spare_lam, lam, tape.denses, which, n, True)
                 psi, spare, lam, spare_lam = spare, psi, spare_lam, lam
-        passes.product_gradient(lam, spare, tape.n_qubits, scratch.gates, scratch.parts, scratch.gradients, lanes)
-        _pull(tape, scratch.trig, scratch.gradients, scratch.angles)
+        passes.product_gradient(lam, spare, n, scratch.gates, scratch.parts, scratch.gradients, lanes)
+        _pull(tape.local, scratch.trig, scratch.gradients, scratch.angles)
         for slot in range(tape.n_slots):
             for lane in range(min(lanes, len(grads) - group * lanes)):
                 gradient = scratch.angles[slot * lanes + lane]
@@ -192,11 +195,11 @@ def _entries(version: str) -> tuple[Any, Any, Any]:
         _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample)
 
     @njit(cache=True, nogil=True)
-    def shared_phases(tape, cosines, sines, tables):  # type: ignore[no-untyped-def]
+    def shared_phases(phases, n, cosines, sines, tables):  # type: ignore[no-untyped-def]
         """(P, 2 N) tables of the phases that all samples share."""
         version  # noqa: B018
-        for step in range(len(tape.phases)):
-            passes.shared_phases(tape, step, cosines, sines, tables[step])
+        for step in range(len(phases.steps)):
+            passes.shared_phases(phases, step, n, cosines, sines, tables[step])
 
     return forward, backward, shared_phases
 

@@ -18,17 +18,68 @@ from qmm.quantum.schedule import schedule
 from qmm.quantum.steps import image
 
 Ints = NDArray[np.int64]
+Floats = NDArray[Any]
 LOCAL, PHASE, PERMUTATION, DENSE = range(4)
 _AXES = "XYZ"
 _RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half of AVX-512's registers
 _RADIX_BACK = 2  # the same for two states
 
 
-class Tape(NamedTuple):
-    """L local layers (the first makes the product state), T steps after it, R = L * n runs, K slots (cosine and sine of an angle).
+class Local(NamedTuple):
+    """L layers of one-qubit gates (the first makes the product state), each with a run of rotations for every qubit."""
 
-    Everything is int64 but `matrices` and `*_factors`, which have the precision of the state.
-    """
+    runs: Ints
+    """(L n, 4): first rotation, end, kind, 1 if it differs from sample to sample; layer by layer, qubit 0 first"""
+    rotations: Ints
+    """(., 2): axis (X, Y, Z = 0, 1, 2), slot of half the angle"""
+    layers: Ints
+    """(L, 4): first pass, end; first backward pass, end"""
+    passes: Ints
+    """(., 5): kind of gate, number of qubits, up to three (backward: two) qubits, the lowest first"""
+
+
+class Phases(NamedTuple):
+    """P steps of diagonal gates."""
+
+    steps: Ints
+    """(P, 5): first gate, first gate that differs from sample to sample, end; first term, end"""
+    gates: Ints
+    """(., 4): lowest qubit, number of qubits, where its qubits and its entries start; the highest lowest qubit first"""
+    qubits: Ints
+    entries: Ints
+    """0: no phase; s + 1: exp(-i angle) of slot s; -(s + 1): its conjugate"""
+    terms: Ints
+    """(., 2): slot and mask of Z strings, whose sum with `factors` is what the slot's angle multiplies"""
+    factors: Floats
+
+
+class Denses(NamedTuple):
+    """Fixed unitaries of several qubits."""
+
+    steps: Ints
+    """(., 3): number of qubits, where its qubits and its matrix start"""
+    qubits: Ints
+    matrices: Floats
+    """Real and imaginary parts side by side, row by row"""
+
+
+class Read(NamedTuple):
+    """What is read out."""
+
+    image: Ints
+    """(2**n,), or (0,): where permutations at the end take each basis state"""
+    outputs: Ints
+    """(2**n,) for probabilities, or (0,)"""
+    z_terms: Ints
+    """(., 2): output and mask of Z strings"""
+    z_factors: Floats
+    x_terms: Ints
+    """(., 4): output, mask of X and Y, mask of Z and Y, 1 for an odd number of Y"""
+    x_factors: Floats
+
+
+class Tape(NamedTuple):
+    """Integers are int64; floats have the precision of the state. A slot is an angle of which cosine and sine are needed."""
 
     n_qubits: int
     n_shared: int
@@ -37,45 +88,19 @@ class Tape(NamedTuple):
     n_outputs: int
     steps: Ints
     """(T, 2): LOCAL, PHASE, PERMUTATION or DENSE, and which one of its kind"""
-    runs: Ints
-    """(R, 4): first rotation, end, kind, 1 if it differs from sample to sample; layer by layer, qubit 0 first"""
-    rotations: Ints
-    """(., 2): axis (X, Y, Z = 0, 1, 2), slot of half the angle"""
-    layers: Ints
-    """(L, 4): first pass, end; first backward pass, end"""
-    passes: Ints
-    """(., 5): kind of gate, number of qubits, up to three (backward: two) qubits, the lowest first"""
-    phases: Ints
-    """(P, 5): first gate, first gate that differs from sample to sample, end; first term, end"""
-    phase_gates: Ints
-    """(., 4): lowest qubit, number of qubits, where its qubits and its entries start; the highest lowest qubit first"""
-    phase_qubits: Ints
-    phase_entries: Ints
-    """0: no phase; s + 1: exp(-i angle) of slot s; -(s + 1): its conjugate"""
-    phase_terms: Ints
-    """(., 2): slot and mask of Z strings, whose sum with `phase_factors` is what the slot's angle multiplies"""
-    phase_factors: NDArray[Any]
+    local: Local
+    phases: Phases
     images: Ints
     """(., 2**n): where each permutation takes each basis state"""
-    denses: Ints
-    """(., 3): number of qubits, where its qubits and its matrix start"""
-    dense_qubits: Ints
-    matrices: NDArray[Any]
-    """Real and imaginary parts side by side, row by row"""
-    read_image: Ints
-    """(2**n,), or (0,): where permutations at the end take each basis state"""
-    read_outputs: Ints
-    """(2**n,) for probabilities, or (0,)"""
-    z_terms: Ints
-    """(., 2): output and mask of Z strings"""
-    z_factors: NDArray[Any]
-    x_terms: Ints
-    """(., 4): output, mask of X and Y, mask of Z and Y, 1 for an odd number of Y"""
-    x_factors: NDArray[Any]
+    denses: Denses
+    read: Read
 
     def to(self, dtype: np.dtype[Any]) -> "Tape":
-        numbers = {f: getattr(self, f).astype(dtype) for f in ("matrices", "phase_factors", "z_factors", "x_factors")}
-        return self._replace(**numbers)
+        return self._replace(
+            phases=self.phases._replace(factors=self.phases.factors.astype(dtype)),
+            denses=self.denses._replace(matrices=self.denses.matrices.astype(dtype)),
+            read=self.read._replace(z_factors=self.read.z_factors.astype(dtype), x_factors=self.read.x_factors.astype(dtype)),
+        )
 
 
 class _Slots:
@@ -111,12 +136,11 @@ def compile_tape(
         n_slots=len(slots.places),
         n_outputs=circuit.n_outputs,
         steps=_table(steps[1:], 2),
-        **_local_fields(local, n, slots),
-        **_phase_fields(phases, slots),
+        local=_local(local, n, slots),
+        phases=_phases(phases, slots),
         images=_table(permutations, 2**n),
-        **_dense_fields([layer.operations[0] for layer in layers if layer.kind == "dense"]),
-        read_image=_table([] if moved is None else moved),
-        **_read_fields(circuit.observables, n),
+        denses=_denses([layer.operations[0] for layer in layers if layer.kind == "dense"]),
+        read=_read(circuit.observables, moved, n),
     )
     angles = (_angles(keys, circuit) for keys in (slots.shared, slots.sample))
     return tape, *angles
@@ -141,7 +165,7 @@ def _angles(keys: Sequence[tuple[Angle, float]], circuit: Circuit) -> Angles:
     return angles.scaled(np.array([factor for _, factor in keys]))
 
 
-def _local_fields(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) -> dict[str, Any]:
+def _local(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) -> Local:
     runs, rotations, layers, passes = [], [], [], []
     for number, operations in enumerate(local):
         by_kind: dict[int, list[int]] = {}
@@ -161,18 +185,13 @@ def _local_fields(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) ->
                     passes.append((form, len(group), *group, *[0] * (_RADIX - len(group))))
             bounds.append(len(passes))
         layers.append((*bounds[:2], *bounds[1:]))
-    return {
-        "runs": _table(runs, 4),
-        "rotations": _table(rotations, 2),
-        "layers": _table(layers, 4),
-        "passes": _table(passes, 2 + _RADIX),
-    }
+    return Local(_table(runs, 4), _table(rotations, 2), _table(layers, 4), _table(passes, 2 + _RADIX))
 
 
 _PASS_KIND = (0, 0, 1, 2)  # of REAL, REFLECTION, IMAGINARY, GENERAL runs: real, imaginary and general butterflies
 
 
-def _phase_fields(phases: Sequence[Sequence[Phase]], slots: _Slots) -> dict[str, Any]:
+def _phases(phases: Sequence[Sequence[Phase]], slots: _Slots) -> Phases:
     steps, gates, qubits, entries = [], [], [], []  # type: ignore[var-annotated]
     terms, factors = [], []  # type: ignore[var-annotated]
     for operations in phases:
@@ -192,14 +211,9 @@ def _phase_fields(phases: Sequence[Sequence[Phase]], slots: _Slots) -> dict[str,
                 entries += own
             bounds.append(len(gates))
         steps.append((*bounds, first_term, len(terms)))
-    return {
-        "phases": _table(steps, 5),
-        "phase_gates": _table(gates, 4),
-        "phase_qubits": _table(qubits),
-        "phase_entries": _table(entries),
-        "phase_terms": _table(terms, 2),
-        "phase_factors": np.array(factors, float),
-    }
+    return Phases(
+        _table(steps, 5), _table(gates, 4), _table(qubits), _table(entries), _table(terms, 2), np.array(factors, float)
+    )
 
 
 def _walsh_terms(qubits: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
@@ -219,7 +233,7 @@ def _entry(phase: Phase, exponent: float, slots: _Slots) -> int:
     return place if exponent > 0 else -place
 
 
-def _dense_fields(denses: Sequence[Dense]) -> dict[str, Any]:
+def _denses(denses: Sequence[Dense]) -> Denses:
     rows, qubits, matrices = [], [], []  # type: ignore[var-annotated]
     start = 0
     for dense in denses:
@@ -228,10 +242,10 @@ def _dense_fields(denses: Sequence[Dense]) -> dict[str, Any]:
         matrices.append(dense.matrix.reshape(-1))
         start += dense.matrix.size
     flat = np.concatenate(matrices) if matrices else np.zeros(0, complex)
-    return {"denses": _table(rows, 3), "dense_qubits": _table(qubits), "matrices": flat.view(np.float64)}
+    return Denses(_table(rows, 3), _table(qubits), flat.view(np.float64))
 
 
-def _read_fields(observables: Sequence[SparsePauliOp] | Probabilities, n: int) -> dict[str, Any]:
+def _read(observables: Sequence[SparsePauliOp] | Probabilities, moved: Ints | None, n: int) -> Read:
     z_terms, x_terms, z_factors, x_factors = [], [], [], []
     outputs: Ints = _table([])
     if isinstance(observables, Probabilities):
@@ -248,10 +262,11 @@ def _read_fields(observables: Sequence[SparsePauliOp] | Probabilities, n: int) -
                 sign = (-1) ** ((ys + 1) // 2)  # of i**ys, and -1 for odd ones: the kernels take Im, or multiply by -i
                 x_terms.append((output, x @ weights, z @ weights, ys % 2))
                 x_factors.append(coefficient * sign)
-    return {
-        "read_outputs": outputs,
-        "z_terms": _table(z_terms, 2),
-        "z_factors": np.array(z_factors, float),
-        "x_terms": _table(x_terms, 4),
-        "x_factors": np.array(x_factors, float),
-    }
+    return Read(
+        image=_table([] if moved is None else moved),
+        outputs=outputs,
+        z_terms=_table(z_terms, 2),
+        z_factors=np.array(z_factors, float),
+        x_terms=_table(x_terms, 4),
+        x_factors=np.array(x_factors, float),
+    )
