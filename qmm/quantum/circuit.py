@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +43,16 @@ class Probabilities(NamedTuple):
             raise CircuitError(f"{len(self.outcomes)} outcomes of {len(self.qubits)} qubits; give {states} of 0 or more")
 
 
+Readouts: TypeAlias = tuple[SparsePauliOp, ...] | Probabilities
+
+
 class Circuit(NamedTuple):
     quantum_circuit: QuantumCircuit
     inputs: tuple[Parameter, ...]
     """One angle each, given per sample: (B, n_inputs)."""
     weights: tuple[Parameter, ...]
     """Trained: (n_weights,)."""
-    observables: tuple[SparsePauliOp, ...] | Probabilities
+    observables: Readouts
     """Each gives one number per sample: (B, n_outputs)."""
 
     @property

@@ -9,10 +9,11 @@ import torch
 
 from qmm.quantum.angles import Angles
 from qmm.quantum.circuit import Circuit
+from qmm.quantum.describe import describe
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.lower import lower
 from qmm.quantum.operations import Operation
-from qmm.quantum.program import Program, compile_program, convert
+from qmm.quantum.tensors.program import Program, compile_program, convert, tensor_layers
 
 _GIB = 2**30
 
@@ -53,6 +54,13 @@ class CompiledCircuit:
             number = np.dtype(str(dtype).removeprefix("torch."))
             self._made[placed] = (tape.to(number), *(convert(a, torch.device("cpu"), dtype) for a in angles))
         return self._made[placed]
+
+    def describe(self, engine: str = "kernels", weights_per_sample: bool = False) -> str:
+        """What the circuit is compiled into for the "kernels" or the "torch" engine, one line for each pass over the state."""
+        from qmm.quantum.kernels.tape import kernel_layers
+
+        layers, moved = (tensor_layers if engine == "torch" else kernel_layers)(self.circuit, self.operations)
+        return describe(self.circuit, layers, moved, self._varying(weights_per_sample))
 
     def _varying(self, weights_per_sample: bool) -> frozenset[Any]:
         return frozenset((*self.circuit.inputs, *self.circuit.weights) if weights_per_sample else self.circuit.inputs)

@@ -8,7 +8,7 @@ from torch import Tensor
 from qmm.quantum.backends import Backend, Gradient
 from qmm.quantum.compiled import CompiledCircuit, require_memory
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.program import Program
+from qmm.quantum.tensors.program import Program
 
 ENGINES = ("auto", "kernels", "torch")
 _KERNEL_QUBITS = 22  # at most: kernels hold the states of 16 samples together
@@ -61,8 +61,8 @@ class ExactBackend:
 
 
 class Adjoint:
-    """Adjoint differentiation (arXiv:2009.02823): backward undoes the circuit step by step from the final state, the only one
-    that is kept. Under `torch.func` transforms, forward-mode differentiation, and for gradients of gradients, `Autograd` steps in.
+    """Adjoint differentiation (arXiv:2009.02823): backward undoes the circuit step by step from the final state, the only
+    one that is kept. Under `torch.func` transforms, in forward mode and for gradients of gradients, `Autograd` steps in.
     """
 
     def values(self, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -191,5 +191,5 @@ def _undo(program: Program, inputs: Tensor, weights: Tensor, state: Tensor, grad
     kept = [(root, grad) for root, grad in zip(roots, gradients, strict=True) if root.requires_grad]
     if not kept:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    found = torch.autograd.grad([root for root, _ in kept], leaves, [grad for _, grad in kept], allow_unused=True)
-    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, found, strict=True)]
+    pulled = torch.autograd.grad([root for root, _ in kept], leaves, [grad for _, grad in kept], allow_unused=True)
+    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, pulled, strict=True)]

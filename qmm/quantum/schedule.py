@@ -1,10 +1,12 @@
 """Second step: operations -> few layers. Operations of one kind that nothing keeps apart are done together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qmm.quantum.circuit import Probabilities, Readouts
 from qmm.quantum.operations import Dense, Local, Operation, Permutation, Phase, Rotation
 
 _ZERO = 1e-12
@@ -65,3 +67,33 @@ def _forms(operation: Operation) -> list[Operation]:
         case Local(qubits, matrix) if abs(matrix[0, 0]) < _ZERO and abs(matrix[0, 1] - matrix[1, 0]) < _ZERO:
             return [operation, Permutation(qubits, np.array([1, 0]))]
     return [operation]
+
+
+def fold_end(layers: list[Layer], observables: Readouts, n_qubits: int) -> tuple[list[Layer], NDArray[np.int64] | None]:
+    """Without the phases and permutations at the end, where the read-out is diagonal: it sees none of the phases.
+
+    Returns what is left, and (2**n,) where the permutations take each basis state, None if there were none.
+    """
+    left, moved = list(layers), None
+    if not is_diagonal(observables):
+        return left, None
+    while left[1:] and left[-1].kind in ("phase", "permutation"):
+        layer = left.pop()
+        if layer.kind == "permutation":
+            last = image(layer.operations, n_qubits)
+            moved = last if moved is None else moved[last]
+    return left, moved
+
+
+def is_diagonal(observables: Readouts) -> bool:
+    return isinstance(observables, Probabilities) or not any(o.paulis.x.any() for o in observables)
+
+
+def image(operations: Sequence[Permutation], n_qubits: int) -> NDArray[np.int64]:
+    """(2**n,): where the permutations, one after the other, take each basis state."""
+    states = np.arange(2**n_qubits)
+    for op in operations:
+        local = sum(((states >> q) & 1) << i for i, q in enumerate(op.qubits))
+        mask = sum(1 << q for q in op.qubits)
+        states = (states & ~mask) | sum(((op.image[local] >> i) & 1) << q for i, q in enumerate(op.qubits))
+    return states

@@ -8,10 +8,10 @@ from qiskit.quantum_info import Operator
 from qmm.quantum import Circuit
 from qmm.quantum.lower import lower
 from qmm.quantum.operations import Permutation, Phase, Rotation
-from qmm.quantum.program import LocalStep, Program, compile_program
-from qmm.quantum.runs import apply_blocks, blocks, kron
-from qmm.quantum.schedule import schedule
-from qmm.quantum.steps import PermuteStep, PhaseStep, image
+from qmm.quantum.schedule import image, schedule
+from qmm.quantum.tensors.program import LocalStep, Program, compile_program
+from qmm.quantum.tensors.runs import apply_blocks, blocks, kron
+from qmm.quantum.tensors.steps import PermuteStep, PhaseStep
 
 
 def ring_circuit(n_qubits: int, layers: int, reupload: bool = False) -> Circuit:

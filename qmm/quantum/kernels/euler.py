@@ -1,11 +1,12 @@
 """Local layers for the kernels: every run of one-qubit gates as rotations, and their outer RZ as phases of their own.
 
-A layer of RY alone multiplies real matrices, half the work of general ones, and all RZ of a layer together cost one multiplication
-of the state by a table.
+A layer of RY alone multiplies real matrices, half the work of general ones, and all RZ of a layer together cost one
+multiplication of the state by a table.
 """
 
 from collections.abc import Iterable
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _phase(rotation: Rotation) -> Phase:
     return Phase(rotation.qubits, _HALF, rotation.angle)
 
 
-def _append(layers: list[Layer], kind: str, operations: list) -> None:  # type: ignore[type-arg]
+def _append(layers: list[Layer], kind: str, operations: list[Any]) -> None:
     """Phases in a row are one layer; the first layer stays alone."""
     if not operations:
         return

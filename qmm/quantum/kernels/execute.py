@@ -1,11 +1,14 @@
 """A tape run on the CPU: memory, threads, and numpy views of torch tensors around the compiled functions."""
 
+import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +21,9 @@ from qmm.quantum.kernels.vectors import lanes
 
 _THREADED = 2**18  # amplitudes times steps for each thread; handing a task to a thread costs some 50 us
 _SPARE_BUFFERS = 2  # for final states, kept for the next forward
+_LOG = logging.getLogger(__name__)
+_USED: set[tuple[str, str]] = set()
+_LONG = 3.0  # seconds without an answer after which a first call says that it compiles; reading from disk takes one
 _VIEWS = 64  # sets of views of a thread's scratch memory
 
 
@@ -25,7 +31,7 @@ class Kept:
     """Final states of one forward, (groups, 2 N S), in memory that goes back to a pool: fresh memory costs a page fault every
     4 KiB, which took longer than the simulation itself. Two forwards before a backward have two buffers."""
 
-    _pool: list[Tensor] = []
+    _pool: ClassVar[list[Tensor]] = []
     _lock = threading.Lock()
 
     def __init__(self, groups: int, size: int, dtype: torch.dtype):
@@ -45,6 +51,20 @@ class Kept:
             del self._pool[:-_SPARE_BUFFERS]
 
 
+@contextmanager
+def _announced(use: tuple[str, str]) -> Iterator[None]:
+    """Says what a first call takes its time for: forward or backward, in float32 or float64."""
+    message = "compiling the CPU kernels' %s for %s: some 10 s, once on this machine"
+    said = threading.Timer(_LONG, _LOG.warning, [message, *use])
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
+    _USED.add(use)
+
+
 class Trace(NamedTuple):
     """What a backward needs of its forward."""
 
@@ -62,7 +82,6 @@ def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Ten
     groups = -(-len(arguments) // size)
     cosines, sines = np.cos(angles), np.sin(angles)
     phases = np.empty((len(tape.phases.steps), 2 << tape.n_qubits), arguments.dtype)
-    simulate.shared_phases(tape.phases, tape.n_qubits, cosines, sines, phases)
     values = np.empty((len(sample), tape.n_outputs), arguments.dtype)
     row = (2 * size) << tape.n_qubits
     kept = Kept(groups, row, sample.dtype) if keep else None
@@ -73,7 +92,10 @@ def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Ten
         scratch = _scratch(tape, arguments.dtype, 2)
         simulate.forward(tape, *trace[:4], scratch, first, last, values, keep, states)
 
-    _share_out(tape, groups, size, work)
+    use = ("forward", arguments.dtype.name)
+    with nullcontext() if use in _USED else _announced(use):
+        simulate.shared_phases(tape.phases, tape.n_qubits, cosines, sines, phases)
+        _share_out(tape, groups, size, work)
     return torch.from_numpy(values), trace
 
 
@@ -83,16 +105,17 @@ def backward(tape: Tape, trace: Trace, gradients: Tensor) -> tuple[Tensor, Tenso
     states, grads = trace.kept.states, gradients.contiguous().numpy()
     size = lanes(grads.itemsize)
     sample = np.empty((len(grads), tape.n_slots - tape.n_shared), grads.dtype)
-    parts: list[NDArray[Any]] = []
+    groups = -(-len(grads) // size)
+    shared = np.zeros((groups, tape.n_shared), grads.dtype)
 
     def work(first: int, last: int) -> None:
-        shared = np.zeros(tape.n_shared, grads.dtype)
-        parts.append(shared)
         scratch = _scratch(tape, grads.dtype, 4)
         simulate.backward(tape, *trace[:4], scratch, first, last, states, grads, shared, sample)
 
-    _share_out(tape, -(-len(grads) // size), size, work)
-    return torch.from_numpy(sum(parts[1:], parts[0])), torch.from_numpy(sample)
+    use = ("backward", grads.dtype.name)
+    with nullcontext() if use in _USED else _announced(use):
+        _share_out(tape, groups, size, work)
+    return torch.from_numpy(shared.sum(0)), torch.from_numpy(sample)
 
 
 def _share_out(tape: Tape, groups: int, size: int, work: Callable[[int, int], None]) -> None:
@@ -109,6 +132,10 @@ def _share_out(tape: Tape, groups: int, size: int, work: Callable[[int, int], No
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="qmm")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of the threads
 
 
 class _Room(threading.local):
@@ -143,4 +170,5 @@ def _new_scratch(
         _ROOM.views.clear()  # of the memory that is given up
         room = _ROOM.memory[dtype] = torch.empty(needed, dtype=getattr(torch, dtype.name))  # aligned to 64 bytes
     parts = [part.numpy() for part in room[:needed].split([count * size for count in vectors])]
-    return simulate.Scratch(*parts[:-1], parts[-1].reshape(states, -1))
+    trig, gates, gradients, angles, columns, out, memory = parts
+    return simulate.Scratch(trig, gates, gradients, angles, columns, out, memory.reshape(states, -1))

@@ -10,7 +10,7 @@ from numba import njit
 
 from qmm.quantum.kernels import rows
 
-inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner: Any = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 _REAL, _IMAGINARY, _GENERAL = rows.REAL, rows.IMAGINARY, rows.GENERAL
 
 
@@ -35,7 +35,7 @@ def set_row(values: Any, row: int, lanes: int, number: float) -> None:
 
 
 @inner
-def walsh_hadamard(values, n):  # type: ignore[no-untyped-def]
+def walsh_hadamard(values, n):
     """In place: values[m] = sum over z of (-1)**parity(m & z) values[z]."""
     for bit in range(0, n - 1, 2):
         p, q = 1 << bit, 2 << bit
@@ -55,21 +55,21 @@ def _forward(kind: int) -> tuple[Any, Any, Any]:
     apply = rows.butterfly(kind)
 
     @inner
-    def one(state, n, gates, a, first):  # type: ignore[no-untyped-def]
+    def one(state, n, gates, a, first):
         p = 1 << a
         for c in range(1 << (n - 1)):
             z = spread(c, a)
             apply(state, (z, z | p), gates, (first + a,))
 
     @inner
-    def two(state, n, gates, a, b, first):  # type: ignore[no-untyped-def]
+    def two(state, n, gates, a, b, first):
         p, q = 1 << a, 1 << b
         for c in range(1 << (n - 2)):
             z = spread(spread(c, a), b)
             apply(state, (z, z | p, z | q, z | p | q), gates, (first + a, first + b))
 
     @inner
-    def three(state, n, gates, a, b, c, first):  # type: ignore[no-untyped-def]
+    def three(state, n, gates, a, b, c, first):
         p, q, r = 1 << a, 1 << b, 1 << c
         for i in range(1 << (n - 3)):
             z = spread(spread(spread(i, a), b), c)
@@ -84,14 +84,14 @@ def _backward(kind: int) -> tuple[Any, Any]:
     apply = rows.butterfly_back(kind)
 
     @inner
-    def one(psi, lam, n, gates, a, first, gradients):  # type: ignore[no-untyped-def]
+    def one(psi, lam, n, gates, a, first, gradients):
         p = 1 << a
         for c in range(1 << (n - 1)):
             z = spread(c, a)
             apply(psi, lam, (z, z | p), gates, (first + a,), gradients)
 
     @inner
-    def two(psi, lam, n, gates, a, b, first, gradients):  # type: ignore[no-untyped-def]
+    def two(psi, lam, n, gates, a, b, first, gradients):
         p, q = 1 << a, 1 << b
         for c in range(1 << (n - 2)):
             z = spread(spread(c, a), b)
@@ -109,7 +109,7 @@ _general_back1, _general_back2 = _backward(_GENERAL)
 
 
 @inner
-def local_forward(local, layer, n, state, gates):  # type: ignore[no-untyped-def]
+def local_forward(local, layer, n, state, gates):
     first = layer * n
     for number in range(local.layers[layer, 0], local.layers[layer, 1]):
         kind, size, a, b, c = local.passes[number]
@@ -136,7 +136,7 @@ def local_forward(local, layer, n, state, gates):  # type: ignore[no-untyped-def
 
 
 @inner
-def local_backward(local, layer, n, psi, lam, gates, gradients):  # type: ignore[no-untyped-def]
+def local_backward(local, layer, n, psi, lam, gates, gradients):
     first = layer * n
     for number in range(local.layers[layer, 2], local.layers[layer, 3]):
         kind, size, a, b, _ = local.passes[number]
@@ -160,7 +160,7 @@ def local_backward(local, layer, n, psi, lam, gates, gradients):  # type: ignore
 
 
 @inner
-def product_state(state, n, gates, lanes):  # type: ignore[no-untyped-def]
+def product_state(state, n, gates, lanes):
     """The first n gates' columns, multiplied out."""
     set_row(state, 0, lanes, 1.0)
     set_row(state, 1, lanes, 0.0)
@@ -170,7 +170,7 @@ def product_state(state, n, gates, lanes):  # type: ignore[no-untyped-def]
 
 
 @inner
-def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ignore[no-untyped-def]
+def product_gradient(lam, heap, n, gates, parts, gradients, lanes):
     """Gradients of the first n gates. `lam` and `heap` are overwritten; heap node i holds the product of i's leading bits."""
     set_row(heap, 2, lanes, 1.0)
     set_row(heap, 3, lanes, 0.0)
@@ -189,7 +189,7 @@ def product_gradient(lam, heap, n, gates, parts, gradients, lanes):  # type: ign
 
 
 @inner
-def _entry(gates, gate, qubits, entries, prefix, lowest):  # type: ignore[no-untyped-def]
+def _entry(gates, gate, qubits, entries, prefix, lowest):
     """The gate's entry on the basis states whose bits from `lowest` up are `prefix`."""
     index, first = 0, gates[gate, 2]
     for i in range(gates[gate, 1]):
@@ -198,7 +198,7 @@ def _entry(gates, gate, qubits, entries, prefix, lowest):  # type: ignore[no-unt
 
 
 @inner
-def shared_phases(phases, step, n, cosines, sines, table):  # type: ignore[no-untyped-def]
+def shared_phases(phases, step, n, cosines, sines, table):
     """(2 N,): the complex factors of the step's gates that are the same for all samples."""
     gates, qubits, entries = phases.gates, phases.qubits, phases.entries
     gate, end = phases.steps[step, 0], phases.steps[step, 1]
@@ -221,7 +221,7 @@ def shared_phases(phases, step, n, cosines, sines, table):  # type: ignore[no-un
 
 
 @inner
-def sample_phases(phases, step, n, trig, table, lanes):  # type: ignore[no-untyped-def]
+def sample_phases(phases, step, n, trig, table, lanes):
     """A state-like table of the factors that differ from sample to sample."""
     gates, qubits, entries = phases.gates, phases.qubits, phases.entries
     gate, end = phases.steps[step, 1], phases.steps[step, 2]
@@ -243,7 +243,7 @@ def sample_phases(phases, step, n, trig, table, lanes):  # type: ignore[no-untyp
 
 
 @inner
-def multiply(state, table, count, conj):  # type: ignore[no-untyped-def]
+def multiply(state, table, count, conj):
     if conj:
         for row in range(count):
             rows.multiply_conj(state, row, table)
@@ -253,7 +253,7 @@ def multiply(state, table, count, conj):  # type: ignore[no-untyped-def]
 
 
 @inner
-def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untyped-def]
+def multiply_shared(state, table, first, count, conj):
     if conj:
         for row in range(count):
             rows.multiply_shared_conj(state, row, table, first + row)
@@ -263,7 +263,7 @@ def multiply_shared(state, table, first, count, conj):  # type: ignore[no-untype
 
 
 @inner
-def phase_gradient(phases, step, n, psi, lam, work, angles):  # type: ignore[no-untyped-def]
+def phase_gradient(phases, step, n, psi, lam, work, angles):
     """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
     for row in range(1 << n):
         rows.cross(work, row, psi, lam)
@@ -276,19 +276,19 @@ def phase_gradient(phases, step, n, psi, lam, work, angles):  # type: ignore[no-
 
 
 @inner
-def permute(target, state, image):  # type: ignore[no-untyped-def]
+def permute(target, state, image):
     for row in range(len(image)):
         rows.copy_row(target, image[row], state, row)
 
 
 @inner
-def permute_back(target, state, image):  # type: ignore[no-untyped-def]
+def permute_back(target, state, image):
     for row in range(len(image)):
         rows.copy_row(target, row, state, image[row])
 
 
 @inner
-def dense(target, state, denses, which, n, adjoint):  # type: ignore[no-untyped-def]
+def dense(target, state, denses, which, n, adjoint):
     size, first, start = denses.steps[which]
     qubits = denses.qubits[first : first + size]
     ordered = np.sort(qubits)
@@ -315,7 +315,7 @@ def dense(target, state, denses, which, n, adjoint):  # type: ignore[no-untyped-
 
 
 @inner
-def measure(read, n, psi, work, out, lanes):  # type: ignore[no-untyped-def]
+def measure(read, n, psi, work, out, lanes):
     """(n_outputs * S,) values of one group of samples, into `out`; `work` is overwritten."""
     count = 1 << n
     out[:] = 0
@@ -344,7 +344,7 @@ def measure(read, n, psi, work, out, lanes):  # type: ignore[no-untyped-def]
 
 
 @inner
-def measure_back(read, n, psi, lam, work, weights):  # type: ignore[no-untyped-def]
+def measure_back(read, n, psi, lam, work, weights):
     """lam = sum of weights * observable applied to psi, for (n_outputs * S,) `weights`; `work` is overwritten."""
     count = 1 << n
     if len(read.outputs):
@@ -375,7 +375,7 @@ def measure_back(read, n, psi, lam, work, weights):  # type: ignore[no-untyped-d
 
 
 @inner
-def _lowest_bit(number):  # type: ignore[no-untyped-def]
+def _lowest_bit(number):
     bit = 0
     while not (number >> bit) & 1:
         bit += 1

@@ -1,7 +1,7 @@
 """What happens to single rows of a state, in vector instructions.
 
-A state of one group of samples is 2**n rows; row z is two vectors, the real and the imaginary parts of amplitude z of all samples
-of the group. A one-qubit gate is four vectors (see `settle_*`), an angle two: its cosine and its sine.
+A state of one group of samples is 2**n rows; row z is two vectors, the real and the imaginary parts of amplitude z of all
+samples of the group. A one-qubit gate is four vectors (see `settle_*`), an angle two: its cosine and its sine.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,8 +49,8 @@ def _re(a: Complex, b: Complex) -> Vector:
 
 
 # --- one-qubit gates ---
-# A run of rotations is first a unit quaternion (a, b, c, d), standing for a - i (b X + c Y + d Z); then its matrix in one of three
-# forms: REAL (four entries), IMAGINARY (cosine and sine of an X rotation), GENERAL (the entries alpha and beta of SU(2)).
+# A run of rotations is first a unit quaternion (a, b, c, d), standing for a - i (b X + c Y + d Z); then its matrix in one of
+# three forms: REAL (four entries), IMAGINARY (cosine and sine of an X rotation), GENERAL (the entries alpha and beta of SU(2)).
 
 
 def _rotate(axis: int) -> Any:
@@ -146,7 +146,7 @@ def butterfly(kind: int) -> Any:
 
 
 def butterfly_back(kind: int) -> Any:
-    """(psi, lam, rows, gates, which, gradients): adds Im <lam|P|psi> of each gate, then takes the gates back from both states."""
+    """(psi, lam, rows, gates, which, gradients): adds Im <lam|P|psi> of each gate, then undoes the gates on both states."""
     form = _FORMS[kind]
     products: dict[str, Callable[[Complex, Complex, Complex, Complex], Vector]] = {
         "X": lambda l0, l1, p0, p1: _im(l0, p1) + _im(l1, p0),

@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from qmm.quantum.kernels import passes, rows
-from qmm.quantum.kernels.passes import inner
 from qmm.quantum.kernels.euler import IMAGINARY, REAL, REFLECTION
+from qmm.quantum.kernels.passes import inner
 from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
 
 Floats = NDArray[Any]
@@ -36,7 +36,7 @@ class Scratch(NamedTuple):
 
 
 @inner
-def _compose(local, trig, gates, varying, lanes):  # type: ignore[no-untyped-def]
+def _compose(local, trig, gates, varying, lanes):
     """The matrices of the runs that differ from sample to sample, or of those that do not."""
     for run in range(len(local.runs)):
         first, end, kind, varies = local.runs[run]
@@ -64,7 +64,7 @@ def _compose(local, trig, gates, varying, lanes):  # type: ignore[no-untyped-def
 
 
 @inner
-def _pull(local, trig, gradients, angles):  # type: ignore[no-untyped-def]
+def _pull(local, trig, gradients, angles):
     """From the runs' gradients to those of their rotations, the last one first."""
     for run in range(len(local.runs)):
         for number in range(local.runs[run, 1] - 1, local.runs[run, 0] - 1, -1):
@@ -78,7 +78,7 @@ def _pull(local, trig, gradients, angles):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _load_shared(tape, cosines, sines, scratch, lanes):  # type: ignore[no-untyped-def]
+def _load_shared(tape, cosines, sines, scratch, lanes):
     for slot in range(tape.n_shared):
         passes.set_row(scratch.trig, 2 * slot, lanes, cosines[slot])
         passes.set_row(scratch.trig, 2 * slot + 1, lanes, sines[slot])
@@ -86,7 +86,7 @@ def _load_shared(tape, cosines, sines, scratch, lanes):  # type: ignore[no-untyp
 
 
 @inner
-def _load_samples(tape, arguments, group, scratch, lanes):  # type: ignore[no-untyped-def]
+def _load_samples(tape, arguments, group, scratch, lanes):
     """Cosines and sines of a group of samples; the last sample fills up the lanes of the last group."""
     for lane in range(lanes):
         sample = min(group * lanes + lane, len(arguments) - 1)
@@ -98,7 +98,7 @@ def _load_samples(tape, arguments, group, scratch, lanes):  # type: ignore[no-un
 
 
 @inner
-def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):  # type: ignore[no-untyped-def]
+def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):
     lanes = len(scratch.parts) // 4
     n = tape.n_qubits
     count = 1 << n
@@ -132,8 +132,8 @@ def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, valu
 
 
 @inner
-def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):  # type: ignore[no-untyped-def]
-    """Adds to `shared` (n_shared,) and writes `sample` (B, n_slots - n_shared), the gradients of the slots' angles."""
+def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):
+    """Adds to `shared` (groups, n_shared) and writes `sample` (B, n_slots - n_shared), the gradients of the slots' angles."""
     lanes = len(scratch.parts) // 4
     n = tape.n_qubits
     count = 1 << n
@@ -176,7 +176,7 @@ def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kep
             for lane in range(min(lanes, len(grads) - group * lanes)):
                 gradient = scratch.angles[slot * lanes + lane]
                 if slot < tape.n_shared:
-                    shared[slot] += gradient
+                    shared[group, slot] += gradient
                 else:
                     sample[group * lanes + lane, slot - tape.n_shared] = gradient
 
@@ -185,17 +185,17 @@ def _entries(version: str) -> tuple[Any, Any, Any]:
     """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
 
     @njit(cache=True, nogil=True)
-    def forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):  # type: ignore[no-untyped-def]
+    def forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):
         version  # noqa: B018
         _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept)
 
     @njit(cache=True, nogil=True)
-    def backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):  # type: ignore[no-untyped-def]
+    def backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):
         version  # noqa: B018
         _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample)
 
     @njit(cache=True, nogil=True)
-    def shared_phases(phases, n, cosines, sines, tables):  # type: ignore[no-untyped-def]
+    def shared_phases(phases, n, cosines, sines, tables):
         """(P, 2 N) tables of the phases that all samples share."""
         version  # noqa: B018
         for step in range(len(phases.steps)):

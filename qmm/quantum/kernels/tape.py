@@ -6,16 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter
-from qiskit.quantum_info import SparsePauliOp
 from scipy.linalg import hadamard
 
 from qmm.quantum.angles import Angles, collect, free_parameters
-from qmm.quantum.circuit import Circuit, Probabilities
+from qmm.quantum.circuit import Circuit, Probabilities, Readouts
 from qmm.quantum.kernels.euler import GENERAL, kind, split_layers
 from qmm.quantum.operations import Angle, Dense, Operation, Phase, Rotation
-from qmm.quantum.readout import fold_end
-from qmm.quantum.schedule import schedule
-from qmm.quantum.steps import image
+from qmm.quantum.schedule import Layer, fold_end, image, schedule
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
@@ -118,8 +115,7 @@ def compile_tape(
 ) -> tuple[Tape, Angles, Angles]:
     """The tape, and the angles of its slots: those that all samples share, and those that depend on `varying` parameters."""
     n = circuit.quantum_circuit.num_qubits
-    layers = split_layers(schedule(operations, n), n)
-    layers, moved = fold_end(layers, circuit.observables, n)
+    layers, moved = kernel_layers(circuit, operations)
     slots = _Slots((want for layer in layers for op in layer.operations for want in _wanted(op)), varying)
     local = [layer.operations for layer in layers if layer.kind == "local"]
     phases = [layer.operations for layer in layers if layer.kind == "phase"]
@@ -142,8 +138,13 @@ def compile_tape(
         denses=_denses([layer.operations[0] for layer in layers if layer.kind == "dense"]),
         read=_read(circuit.observables, moved, n),
     )
-    angles = (_angles(keys, circuit) for keys in (slots.shared, slots.sample))
-    return tape, *angles
+    return tape, _angles(slots.shared, circuit), _angles(slots.sample, circuit)
+
+
+def kernel_layers(circuit: Circuit, operations: Sequence[Operation]) -> tuple[list[Layer], Ints | None]:
+    """The layers, and where a last permutation that is left to the read-out takes each basis state."""
+    n = circuit.quantum_circuit.num_qubits
+    return fold_end(split_layers(schedule(operations, n), n), circuit.observables, n)
 
 
 def _table(rows: Sequence[Any] | Ints, width: int | None = None) -> Ints:
@@ -166,7 +167,7 @@ def _angles(keys: Sequence[tuple[Angle, float]], circuit: Circuit) -> Angles:
 
 
 def _local(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) -> Local:
-    runs, rotations, layers, passes = [], [], [], []
+    runs, rotations, layers, passes = [], [], [], []  # type: ignore[var-annotated]
     for number, operations in enumerate(local):
         by_kind: dict[int, list[int]] = {}
         for qubit in range(n):
@@ -245,7 +246,7 @@ def _denses(denses: Sequence[Dense]) -> Denses:
     return Denses(_table(rows, 3), _table(qubits), flat.view(np.float64))
 
 
-def _read(observables: Sequence[SparsePauliOp] | Probabilities, moved: Ints | None, n: int) -> Read:
+def _read(observables: Readouts, moved: Ints | None, n: int) -> Read:
     z_terms, x_terms, z_factors, x_factors = [], [], [], []
     outputs: Ints = _table([])
     if isinstance(observables, Probabilities):

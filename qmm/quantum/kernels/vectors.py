@@ -61,7 +61,7 @@ class Memory:
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kind: types.Array, value: ir.Value):
         self.builder = builder
-        self.align = kind.dtype.bitwidth // 8
+        self.align = kind.dtype.bitwidth // 8  # type: ignore[attr-defined]
         self.numbers = context.make_array(kind)(context, builder, value).data
         number = ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
         self.type = ir.VectorType(number, lanes(self.align))
@@ -93,7 +93,7 @@ def vector_function(emit: Callable[..., None]) -> Any:
                 if isinstance(kind, types.Array):
                     return Memory(context, builder, kind, value)
                 if isinstance(kind, types.BaseTuple):
-                    return [convert(part, builder.extract_value(value, i)) for i, part in enumerate(kind)]
+                    return [convert(part, builder.extract_value(value, i)) for i, part in enumerate(kind)]  # type: ignore[var-annotated, arg-type]
                 return Index(builder, context.cast(builder, value, kind, types.int64))
 
             emit(*convert(signature.args[0], values[0]))

@@ -3,17 +3,19 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter
 from torch import Tensor
 
 from qmm.quantum.angles import free_parameters
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.operations import Dense, Operation, Permutation, Phase, Rotation
-from qmm.quantum.readout import Readout, compile_readout, fold_end
-from qmm.quantum.runs import Runs, apply_blocks, compile_runs
-from qmm.quantum.schedule import Layer, schedule
-from qmm.quantum.steps import DenseStep, PermuteStep, PhaseStep, compile_dense, compile_permutation, compile_phases
+from qmm.quantum.schedule import Layer, fold_end, schedule
+from qmm.quantum.tensors.readout import Readout, compile_readout
+from qmm.quantum.tensors.runs import Runs, apply_blocks, compile_runs
+from qmm.quantum.tensors.steps import DenseStep, PermuteStep, PhaseStep, compile_dense, compile_permutation, compile_phases
 
 
 class LocalStep(NamedTuple):
@@ -65,12 +67,12 @@ class Program(NamedTuple):
         return found
 
     def apply(self, step: "Step", state: Tensor, parameters: list[Tensor], inverse: bool = False) -> Tensor:
-        """(b, 2**n) -> (b or B, 2**n). The state keeps a batch of one until the first step that differs from sample to sample."""
+        """(b, 2**n) -> (b or B, 2**n): the state keeps a batch of one until the first step that differs between samples."""
         match step:
             case LocalStep():
                 return apply_blocks(state, [u.mH for u in parameters] if inverse else parameters)
             case PhaseStep():
-                factors = step.factors(*parameters or [None])
+                factors = step.factors(parameters[0] if parameters else None)
                 return state * (factors.conj() if inverse else factors)
             case PermuteStep():
                 return state.index_select(-1, step.image if inverse else step.source)
@@ -98,13 +100,19 @@ def _map(node: Any, function: Any) -> Any:
     return node
 
 
+def tensor_layers(circuit: Circuit, operations: Sequence[Operation]) -> tuple[list[Layer], NDArray[np.int64] | None]:
+    """The layers, and where a last permutation that is left to the read-out takes each basis state."""
+    n = circuit.quantum_circuit.num_qubits
+    return fold_end(schedule(operations, n), circuit.observables, n)
+
+
 def compile_program(circuit: Circuit, operations: Sequence[Operation], varying: Collection[Parameter]) -> Program:
     """`operations`: the lowered circuit; `varying`: its parameters that differ from sample to sample.
 
     Tables in float64 and complex128, on the CPU. Raises CircuitError for angles that are not real.
     """
     n, inputs, weights = circuit.quantum_circuit.num_qubits, circuit.inputs, circuit.weights
-    layers, moved = fold_end(schedule(operations, n), circuit.observables, n)
+    layers, moved = tensor_layers(circuit, operations)
     start, *layers = layers
     readout = compile_readout(circuit.observables, moved, n)
     made: dict[bool, list[Layer]] = {False: [], True: []}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qmm.quantum.angles import Angles, collect, free_parameters
 from qmm.quantum.operations import Dense, Permutation, Phase
+from qmm.quantum.schedule import image
 
 
 class PhaseStep(NamedTuple):
@@ -76,16 +77,6 @@ def compile_permutation(operations: Sequence[Permutation], n_qubits: int) -> Per
 
 def compile_dense(operation: Dense) -> DenseStep:
     return DenseStep(operation.qubits, torch.tensor(operation.matrix))
-
-
-def image(operations: Sequence[Permutation], n_qubits: int) -> NDArray[np.int64]:
-    """(2**n,): where the permutations, one after the other, take each basis state."""
-    states = np.arange(2**n_qubits)
-    for op in operations:
-        local = sum(((states >> q) & 1) << i for i, q in enumerate(op.qubits))
-        mask = sum(1 << q for q in op.qubits)
-        states = (states & ~mask) | sum(((op.image[local] >> i) & 1) << q for i, q in enumerate(op.qubits))
-    return states
 
 
 def local_index(qubits: Sequence[int], n_qubits: int) -> NDArray[np.int64]:

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from torch import Tensor
 
-from qmm.quantum.circuit import Probabilities
+from qmm.quantum.circuit import Probabilities, Readouts
 from qmm.quantum.operations import FROM_Z
-from qmm.quantum.runs import apply_blocks, blocks
-from qmm.quantum.schedule import Layer
-from qmm.quantum.steps import image
+from qmm.quantum.tensors.runs import apply_blocks, blocks
 
 
 class Basis(NamedTuple):
@@ -46,31 +44,7 @@ class Readout(NamedTuple):
         return reduce(add, [basis.expectations(state) for basis in self.bases])
 
 
-def fold_end(
-    layers: list[Layer], observables: Sequence[SparsePauliOp] | Probabilities, n_qubits: int
-) -> tuple[list[Layer], NDArray[np.int64] | None]:
-    """Without the phases and permutations at the end, where the read-out is diagonal: it sees none of the phases.
-
-    Returns what is left, and (2**n,) where the permutations take each basis state, None if there were none.
-    """
-    left, moved = list(layers), None
-    if not is_diagonal(observables):
-        return left, None
-    while left[1:] and left[-1].kind in ("phase", "permutation"):
-        layer = left.pop()
-        if layer.kind == "permutation":
-            last = image(layer.operations, n_qubits)
-            moved = last if moved is None else moved[last]
-    return left, moved
-
-
-def is_diagonal(observables: Sequence[SparsePauliOp] | Probabilities) -> bool:
-    return isinstance(observables, Probabilities) or not any(o.paulis.x.any() for o in observables)
-
-
-def compile_readout(
-    observables: Sequence[SparsePauliOp] | Probabilities, moved: NDArray[np.int64] | None, n_qubits: int
-) -> Readout:
+def compile_readout(observables: Readouts, moved: NDArray[np.int64] | None, n_qubits: int) -> Readout:
     """`moved`: where a last permutation, not applied to the state, would have taken each basis state."""
     if isinstance(observables, Probabilities):
         outputs = observables.table(n_qubits)
