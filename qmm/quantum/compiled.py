@@ -1,6 +1,5 @@
 """CompiledCircuit: a Circuit with what each engine compiles it into, made when first used and kept."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,9 +64,12 @@ class CompiledCircuit:
     def _varying(self, weights_per_sample: bool) -> frozenset[Any]:
         return frozenset((*self.circuit.inputs, *self.circuit.weights) if weights_per_sample else self.circuit.inputs)
 
-    @cached_property
-    def serial(self) -> str:
-        return self.circuit.to_json()
+    @torch.compiler.assume_constant_result
+    def serial(self) -> tuple[str, int]:
+        """The circuit as text, and its number of outputs."""
+        if "serial" not in self._made:
+            self._made["serial"] = self.circuit.to_json(), self.circuit.n_outputs
+        return self._made["serial"]
 
     def __reduce__(self) -> tuple[type["CompiledCircuit"], tuple[Circuit]]:
         return CompiledCircuit, (self.circuit,)

@@ -35,6 +35,7 @@ _GENERATED = {
 }
 _IGNORED = {"barrier", "delay", "id"}
 _MATRIX_QUBITS = 3  # standard gates up to here are taken by their matrix, larger ones by their definition
+_MONOMIAL_QUBITS = 4  # up to here they are looked at for a permutation with phases, which RC3X is
 _ZERO = 1e-12
 
 
@@ -131,8 +132,9 @@ def _turned(axes: str, diagonal: NDArray[np.float64], angle: Angle, qubits: Sequ
 
 def _fixed(gate: Gate, qubits: tuple[int, ...]) -> list[Operation] | None:
     """A gate without free parameters, or None where its definition serves better."""
-    known = hasattr(gate, "__array__") and (gate.num_qubits <= _MATRIX_QUBITS or gate.definition is None)
-    if known or isinstance(gate, UnitaryGate):
+    has_matrix = hasattr(gate, "__array__")
+    known = has_matrix and (gate.num_qubits <= _MATRIX_QUBITS or gate.definition is None)
+    if known or isinstance(gate, UnitaryGate) or (has_matrix and gate.num_qubits <= _MONOMIAL_QUBITS):
         structured = _monomial(Operator(gate).data, qubits)
         if structured is not None:
             return structured

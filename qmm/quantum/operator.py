@@ -19,7 +19,7 @@ _KEPT = 256  # circuits that were compiled from their text
 
 def opaque_expectations(inputs: Tensor, weights: Tensor, circuit: CompiledCircuit) -> Tensor:
     """(B, n_inputs) and (W,) or (B, W) -> (B, n_outputs); exact, differentiable once."""
-    return torch.ops.qmm.expectations(inputs, weights, circuit.serial, circuit.circuit.n_outputs)
+    return torch.ops.qmm.expectations(inputs, weights, *circuit.serial())
 
 
 @lru_cache(_KEPT)

@@ -20,16 +20,26 @@ GATES = {name: gate for name, gate in get_standard_gate_name_mapping().items() i
 
 
 @pytest.fixture
-def reference() -> Callable[[Circuit, Tensor, Tensor], Tensor]:
+def statevector() -> Callable[[Circuit, list[float], list[float]], Statevector]:
+    """Qiskit's state of one sample's inputs and weights."""
+
+    def compute(circuit: Circuit, inputs: list[float], weights: list[float]) -> Statevector:
+        values = dict(zip((*circuit.inputs, *circuit.weights), inputs + weights, strict=True))
+        used = {p: v for p, v in values.items() if p in circuit.quantum_circuit.parameters}
+        with warnings.catch_warnings(action="ignore"):  # scipy, on the matrix exponential of Qiskit's evolution gate
+            return Statevector(circuit.quantum_circuit.assign_parameters(used))
+
+    return compute
+
+
+@pytest.fixture
+def reference(statevector) -> Callable[[Circuit, Tensor, Tensor], Tensor]:
     """(B, n_inputs), (W,) or (B, W) -> (B, n_observables) float64, from `Statevector.expectation_value`."""
 
     def compute(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         rows = []
         for x, w in zip(inputs.tolist(), weights.expand(len(inputs), -1).tolist(), strict=True):
-            values = dict(zip((*circuit.inputs, *circuit.weights), x + w, strict=True))
-            used = {p: v for p, v in values.items() if p in circuit.quantum_circuit.parameters}
-            with warnings.catch_warnings(action="ignore"):  # scipy, on the matrix exponential of Qiskit's evolution gate
-                state = Statevector(circuit.quantum_circuit.assign_parameters(used))
+            state = statevector(circuit, x, w)
             rows.append([state.expectation_value(o).real for o in circuit.observables])
         return torch.tensor(rows, dtype=torch.float64)
 

@@ -7,43 +7,49 @@ from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 
-from qmm.quantum import Circuit, expectations
+from qmm.quantum import Circuit, ExactBackend, expectations
 
 _UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-_RELAXED = settings(deadline=None, max_examples=40, suppress_health_check=_UNCHECKED)
+_RELAXED = settings(deadline=None, max_examples=30, suppress_health_check=_UNCHECKED)
+_ENGINES = pytest.mark.parametrize("backend", [ExactBackend("kernels"), ExactBackend("torch")], ids=["kernels", "torch"])
 _NAMES = sorted(get_standard_gate_name_mapping().keys() - {"measure", "reset", "delay", "global_phase"})
 
 
+@_ENGINES
 @_RELAXED
-@given(seed=st.integers(0, 10**6), n_qubits=st.integers(1, 6), n_gates=st.integers(0, 20))
-def test_random_circuits_agree_with_statevector(seed, n_qubits, n_gates, circuits, reference):
+@given(seed=st.integers(0, 10**6), n_qubits=st.integers(1, 8), n_gates=st.integers(0, 20))
+def test_random_circuits_agree_with_statevector(seed, n_qubits, n_gates, circuits, reference, backend):
     circuit = circuits(seed, n_qubits, n_gates)
     values = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)).double()  # exact in both precisions
     inputs, weights = values[:2], values[2]
     expected = reference(circuit, inputs, weights)
-    torch.testing.assert_close(expectations(circuit, inputs, weights), expected, atol=1e-10, rtol=0)
-    single = expectations(circuit, inputs.float(), weights.float())
+    torch.testing.assert_close(expectations(circuit, inputs, weights, backend), expected, atol=1e-10, rtol=0)
+    single = expectations(circuit, inputs.float(), weights.float(), backend)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), expected, atol=1e-5, rtol=0)
 
 
+@_ENGINES
 @_RELAXED
 @given(seed=st.integers(0, 10**6), n_qubits=st.integers(1, 4))
-def test_weights_per_sample_agree_with_statevector(seed, n_qubits, circuits, reference):
+def test_weights_per_sample_agree_with_statevector(seed, n_qubits, circuits, reference, backend):
     circuit = circuits(seed, n_qubits, 8)
     inputs, weights = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(expectations(circuit, inputs, weights), reference(circuit, inputs, weights), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        expectations(circuit, inputs, weights, backend), reference(circuit, inputs, weights), atol=1e-10, rtol=0
+    )
 
 
+@_ENGINES
 @settings(_RELAXED, max_examples=25)
 @given(seed=st.integers(0, 10**6), n_qubits=st.integers(1, 5))
-def test_gradients_agree_with_finite_differences_of_statevector(seed, n_qubits, circuits, reference):
+def test_gradients_agree_with_finite_differences_of_statevector(seed, n_qubits, circuits, reference, backend):
     circuit = circuits(seed, n_qubits, 10)
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(2, 3, dtype=torch.float64, generator=generator, requires_grad=True)
     weights = torch.randn(3, dtype=torch.float64, generator=generator, requires_grad=True)
     mixture = torch.randn(2, 3, dtype=torch.float64, generator=generator)
-    gradients = torch.autograd.grad((expectations(circuit, inputs, weights) * mixture).sum(), [inputs, weights])
+    gradients = torch.autograd.grad((expectations(circuit, inputs, weights, backend) * mixture).sum(), [inputs, weights])
 
     def central_difference(which: int, place: int, step: float) -> float:
         values = []
