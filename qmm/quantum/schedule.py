@@ -20,6 +20,28 @@ class Layer(NamedTuple):
     operations: list[Any]
 
 
+def cancel(operations: Iterable[Operation]) -> list[Operation]:
+    """Fixed one-qubit gates that follow each other on a qubit become one, and none where they undo each other.
+
+    RXX on neighbours, which are RZZ between Hadamard gates, become one layer of phases in this way.
+    """
+    kept: list[Operation | None] = []
+    last: dict[int, int] = {}  # place of the last operation on each qubit
+    for operation in operations:
+        before = kept[last[operation.qubits[0]]] if operation.qubits[0] in last else None
+        if isinstance(operation, Local) and isinstance(before, Local):
+            place = last[operation.qubits[0]]
+            product = operation.matrix @ before.matrix
+            identity = abs(product[0, 1]) + abs(product[1, 0]) + abs(product[0, 0] - product[1, 1]) < _ZERO
+            kept[place] = None if identity else Local(operation.qubits, product)
+            if identity:
+                del last[operation.qubits[0]]
+            continue
+        kept.append(operation)
+        last.update(dict.fromkeys(operation.qubits, len(kept) - 1))
+    return [operation for operation in kept if operation is not None]
+
+
 def schedule(operations: Iterable[Operation], n_qubits: int) -> list[Layer]:
     """Each operation goes to the earliest layer of its kind behind everything that touches its qubits.
 
@@ -27,7 +49,7 @@ def schedule(operations: Iterable[Operation], n_qubits: int) -> list[Layer]:
     """
     layers = [Layer("local", [])]
     last = [-1] * n_qubits  # the last layer that touches each qubit
-    for operation in operations:
+    for operation in cancel(operations):
         earliest = max(0, *(last[q] for q in operation.qubits))
         choices = [(_find(layers, _kind(form), earliest), form) for form in _forms(operation)]
         index, form = min(choices, key=lambda choice: choice[0])

@@ -54,7 +54,7 @@ def test_adjoint_of_both_engines_is_the_gradient_of_plain_autograd(seed, n_qubit
     expected = gradients(circuit, inputs, weights, mixture, TORCH, Autograd())
     for backend in (KERNELS, TORCH):
         torch.testing.assert_close(gradients(circuit, inputs, weights, mixture, backend), expected, atol=1e-9, rtol=1e-9)
-        single = gradients(circuit, *(t.float() for t in (inputs, weights, mixture)), backend)
+        single = gradients(circuit, inputs.float(), weights.float(), mixture.float(), backend)
         for got, want in zip(single, expected, strict=True):
             torch.testing.assert_close(got.double(), want, atol=1e-5 * max(1.0, want.abs().max().item()), rtol=0)
 

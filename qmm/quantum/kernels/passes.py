@@ -265,9 +265,18 @@ def multiply_shared(state, table, first, count, conj):
 @inner
 def phase_gradient(phases, step, n, psi, lam, work, angles):
     """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
-    for row in range(1 << n):
-        rows.cross(work, row, psi, lam)
-    walsh_hadamard(work, n)
+    first, size = phases.steps[step, 5], phases.steps[step, 6]
+    if size == n:
+        for row in range(1 << n):
+            rows.cross(work, row, psi, lam)
+    else:
+        work[: len(work) >> (n - size + 1)] = 0
+        for row in range(1 << n):
+            index = 0
+            for i in range(size):
+                index |= ((row >> phases.qubits[first + i]) & 1) << i
+            rows.add_cross(work, index, psi, lam, row)
+    walsh_hadamard(work, size)
     for term in range(phases.steps[step, 3], phases.steps[step, 4]):
         rows.add_scaled(angles, phases.terms[term, 0], work, phases.terms[term, 1], phases.factors, term)
 

@@ -234,6 +234,12 @@ def column_gradient(parts: Memory, gates: Memory, gate: Index, gradients: Memory
 
 
 @vector_function
+def add_cross(out: Memory, to: Index, psi: Memory, lam: Memory, row: Index) -> None:
+    """out[to] += Im(lam* psi)"""
+    out[to] = out[to] + _im(_load(lam, row), _load(psi, row))
+
+
+@vector_function
 def copy_row(target: Memory, to: Index, source: Memory, row: Index) -> None:
     _store(target, to, _load(source, row))
 

@@ -20,6 +20,7 @@ LOCAL, PHASE, PERMUTATION, DENSE = range(4)
 _AXES = "XYZ"
 _RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half of AVX-512's registers
 _RADIX_BACK = 2  # the same for two states
+_FEW_QUBITS = 4  # a step of phases on so few has its gradient summed over the others at once
 
 
 class Local(NamedTuple):
@@ -39,14 +40,15 @@ class Phases(NamedTuple):
     """P steps of diagonal gates."""
 
     steps: Ints
-    """(P, 5): first gate, first gate that differs from sample to sample, end; first term, end"""
+    """(P, 7): first gate, first gate that differs from sample to sample, end; first term, end; where the step's qubits start,
+    their number: those that its gates touch if they are few, else all"""
     gates: Ints
     """(., 4): lowest qubit, number of qubits, where its qubits and its entries start; the highest lowest qubit first"""
     qubits: Ints
     entries: Ints
     """0: no phase; s + 1: exp(-i angle) of slot s; -(s + 1): its conjugate"""
     terms: Ints
-    """(., 2): slot and mask of Z strings, whose sum with `factors` is what the slot's angle multiplies"""
+    """(., 2): slot and mask of Z strings on the step's qubits, whose sum with `factors` is what the slot's angle multiplies"""
     factors: Floats
 
 
@@ -133,7 +135,7 @@ def compile_tape(
         n_outputs=circuit.n_outputs,
         steps=_table(steps[1:], 2),
         local=_local(local, n, slots),
-        phases=_phases(phases, slots),
+        phases=_phases(phases, n, slots),
         images=_table(permutations, 2**n),
         denses=_denses([layer.operations[0] for layer in layers if layer.kind == "dense"]),
         read=_read(circuit.observables, moved, n),
@@ -192,16 +194,21 @@ def _local(local: Sequence[Sequence[Rotation]], n: int, slots: _Slots) -> Local:
 _PASS_KIND = (0, 0, 1, 2)  # of REAL, REFLECTION, IMAGINARY, GENERAL runs: real, imaginary and general butterflies
 
 
-def _phases(phases: Sequence[Sequence[Phase]], slots: _Slots) -> Phases:
+def _phases(phases: Sequence[Sequence[Phase]], n: int, slots: _Slots) -> Phases:
     steps, gates, qubits, entries = [], [], [], []  # type: ignore[var-annotated]
     terms, factors = [], []  # type: ignore[var-annotated]
     for operations in phases:
         groups = [], []  # type: ignore[var-annotated]
-        first_term = len(terms)
+        involved = sorted({q for op in operations for q in op.qubits})
+        if len(involved) > _FEW_QUBITS:
+            involved = list(range(n))
+        first_term, first_qubit = len(terms), len(qubits)
+        qubits += involved
         for op in operations:
             own = [_entry(op, e, slots) for e in op.exponents]
             groups[any(abs(entry) > len(slots.shared) for entry in own)].append((op, own))
-            for term, factor in _walsh_terms(op.qubits, own):
+            places = [involved.index(q) for q in op.qubits]
+            for term, factor in _walsh_terms(places, own):
                 terms.append(term)
                 factors.append(factor)
         bounds = [len(gates)]
@@ -211,20 +218,20 @@ def _phases(phases: Sequence[Sequence[Phase]], slots: _Slots) -> Phases:
                 qubits += op.qubits
                 entries += own
             bounds.append(len(gates))
-        steps.append((*bounds, first_term, len(terms)))
+        steps.append((*bounds, first_term, len(terms), first_qubit, len(involved)))
     return Phases(
-        _table(steps, 5), _table(gates, 4), _table(qubits), _table(entries), _table(terms, 2), np.array(factors, float)
+        _table(steps, 7), _table(gates, 4), _table(qubits), _table(entries), _table(terms, 2), np.array(factors, float)
     )
 
 
-def _walsh_terms(qubits: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
+def _walsh_terms(places: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
     """((slot, mask), factor): what each slot's angle multiplies, as a sum of Z strings."""
     transform = hadamard(len(entries)) / len(entries)
     for slot in sorted({abs(entry) - 1 for entry in entries if entry}):
         signs = np.array([np.sign(entry) * (abs(entry) == slot + 1) for entry in entries])
         for index, factor in enumerate(transform @ signs):
             if factor:
-                yield (slot, sum(1 << q for i, q in enumerate(qubits) if index >> i & 1)), float(factor)
+                yield (slot, sum(1 << q for i, q in enumerate(places) if index >> i & 1)), float(factor)
 
 
 def _entry(phase: Phase, exponent: float, slots: _Slots) -> int:
