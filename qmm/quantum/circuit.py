@@ -22,9 +22,13 @@ class Probabilities(NamedTuple):
     """Bit i of a basis state is `qubits[i]`."""
     outcomes: tuple[int, ...] | None = None
     """For each of the 2**k basis states the output that its probability is added to; None: an output each."""
+    width: int | None = None
+    """The number of outputs where it is more than `outcomes` reaches: the others are 0."""
 
     @property
     def n_outputs(self) -> int:
+        if self.width is not None:
+            return self.width
         return 2 ** len(self.qubits) if self.outcomes is None else max(self.outcomes) + 1
 
     def table(self, n_qubits: int) -> NDArray[np.int64]:
@@ -41,6 +45,9 @@ class Probabilities(NamedTuple):
         if self.outcomes is not None and (len(self.outcomes) != 2 ** len(self.qubits) or min(self.outcomes) < 0):
             states = 2 ** len(self.qubits)
             raise CircuitError(f"{len(self.outcomes)} outcomes of {len(self.qubits)} qubits; give {states} of 0 or more")
+        least = self._replace(width=None).n_outputs
+        if self.n_outputs < least:
+            raise CircuitError(f"width={self.width}; the outcomes need at least {least} outputs")
 
 
 Readouts: TypeAlias = tuple[SparsePauliOp, ...] | Probabilities
@@ -105,7 +112,7 @@ class Circuit(NamedTuple):
         buffer = io.BytesIO()
         qpy.dump(self.quantum_circuit, buffer)
         read: Any = (
-            {"qubits": self.observables.qubits, "outcomes": self.observables.outcomes}
+            self.observables._asdict()
             if isinstance(self.observables, Probabilities)
             else [[[label, float(c.real)] for label, c in o.to_list()] for o in self.observables]
         )
@@ -128,7 +135,7 @@ class Circuit(NamedTuple):
         read = data["observables"]
         if isinstance(read, dict):
             outcomes = read["outcomes"]
-            read_out: Any = Probabilities(tuple(read["qubits"]), None if outcomes is None else tuple(outcomes))
+            read_out: Any = Probabilities(tuple(read["qubits"]), None if outcomes is None else tuple(outcomes), read["width"])
         else:
             read_out = tuple(SparsePauliOp.from_list(terms) for terms in read)
         return cls(quantum_circuit, inputs, weights, read_out).check()

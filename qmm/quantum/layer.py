@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from qmm.quantum.backends import Backend, Gradient
@@ -106,6 +107,31 @@ class QuantumLayer(nn.Module):
         self.compiled, self.backend, self.gradient = CompiledCircuit(circuit), backend, gradient
         self.weights = nn.Parameter(torch.empty(len(circuit.weights), dtype=dtype.to_real()))
         self._initialise(init)
+
+    @classmethod
+    def from_qnn(
+        cls,
+        qnn: Any,
+        initial_weights: ArrayLike | Tensor | None = None,
+        backend: Backend | None = None,
+        gradient: Gradient | None = None,
+        dtype: torch.dtype = torch.complex64,
+    ) -> Self:
+        """The layer that computes what `TorchConnector(qnn, initial_weights)` does, from the circuit of the network alone: its
+        primitive, its gradient and its `input_gradients` play no part.
+
+        Args:
+            qnn: An EstimatorQNN or a SamplerQNN of Qiskit Machine Learning. Inputs and weights keep its order, so that
+                `qnn.forward(inputs, layer.weights.detach().numpy())` gives the layer's outputs.
+            initial_weights: (n_weights,); by default as for any QuantumLayer, uniform in [-pi, pi).
+            backend, gradient, dtype: As for any QuantumLayer.
+
+        Raises CircuitError for other networks, sparse or multi-dimensional outputs, and measurements before the end.
+        """
+        from qmm.quantum.connect import circuit_of
+
+        init = None if initial_weights is None else torch.as_tensor(initial_weights)
+        return cls(circuit_of(qnn), backend, gradient, init, dtype)
 
     @property
     def circuit(self) -> Circuit:

@@ -181,20 +181,27 @@ def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kep
                     sample[group * lanes + lane, slot - tape.n_shared] = gradient
 
 
+def _cached(function: Any) -> Any:
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder that can be written to: neither this file's nor the user's cache
+        return njit(nogil=True)(function)
+
+
 def _entries(version: str) -> tuple[Any, Any, Any]:
     """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
 
-    @njit(cache=True, nogil=True)
+    @_cached
     def forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):
         version  # noqa: B018
         _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept)
 
-    @njit(cache=True, nogil=True)
+    @_cached
     def backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):
         version  # noqa: B018
         _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample)
 
-    @njit(cache=True, nogil=True)
+    @_cached
     def shared_phases(phases, n, cosines, sines, tables):
         """(P, 2 N) tables of the phases that all samples share."""
         version  # noqa: B018

@@ -87,7 +87,7 @@ class Program(NamedTuple):
 
 def convert(node: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """A copy of a Program, or of a part of one, on `device`, of the real `dtype` and the complex one that belongs to it."""
-    kinds = {torch.float64: dtype, torch.complex128: dtype.to_complex(), torch.int64: torch.int64}
+    kinds = {torch.float64: dtype, torch.complex128: dtype.to_complex(), torch.int64: torch.int64, torch.int32: torch.int32}
     return _map(node, lambda table: table.to(device, kinds[table.dtype]))
 
 

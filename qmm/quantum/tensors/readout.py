@@ -17,59 +17,79 @@ from qmm.quantum.tensors.runs import apply_blocks, blocks
 
 
 class Basis(NamedTuple):
-    """Pauli strings that one turn of single qubits makes diagonal."""
+    """T Pauli strings that one turn of single qubits makes diagonal.
+
+    The sign of a Z string on a basis state is that of its high bits times that of its low bits, so that no table over all
+    2**n states is needed for it.
+    """
 
     turn: tuple[Tensor, ...]
     """Block unitaries (d, d) as in `apply_blocks`; none where the strings are diagonal already."""
-    values: Tensor
-    """(2**n, n_observables): what each basis state adds to each observable."""
+    high: Tensor
+    """(2**(n - n//2), T), +1 or -1"""
+    low: Tensor
+    """(2**(n//2), T)"""
+    coefficients: Tensor
+    """(T, n_observables)"""
 
-    def expectations(self, state: Tensor) -> Tensor:
+    def expectations(self, state: Tensor, source: Tensor | None) -> Tensor:
         """(b, 2**n) -> (b, n_observables), the part that these strings contribute."""
-        turned = apply_blocks(state, self.turn) if self.turn else state
-        return torch.view_as_real(turned).square().sum(-1) @ self.values
+        probabilities = _probabilities(apply_blocks(state, self.turn) if self.turn else state, source)
+        sums = probabilities.reshape(len(state), len(self.high), len(self.low)) @ self.low
+        return (sums * self.high).sum(-2) @ self.coefficients
 
 
 class Readout(NamedTuple):
     bases: tuple[Basis, ...]
     outputs: Tensor | None
-    """(2**n,) int64, for probabilities: the output that each basis state adds to."""
+    """(2**n,) int32, for probabilities: the output that each basis state adds to."""
     n_outputs: int
+    source: Tensor | None
+    """(2**n,) int32: behind a last permutation, not applied to the state, probability z would come from source[z]."""
 
     def expectations(self, state: Tensor) -> Tensor:
         """(b, 2**n) -> (b, n_outputs)"""
         if self.outputs is not None:
-            probabilities = torch.view_as_real(state).square().sum(-1)
+            probabilities = _probabilities(state, self.source)
             return probabilities.new_zeros(len(state), self.n_outputs).index_add(1, self.outputs, probabilities)
-        return reduce(add, [basis.expectations(state) for basis in self.bases])
+        return reduce(add, [basis.expectations(state, self.source) for basis in self.bases])
+
+
+def _probabilities(state: Tensor, source: Tensor | None) -> Tensor:
+    probabilities = torch.view_as_real(state).square().sum(-1)
+    return probabilities if source is None else probabilities.index_select(-1, source)
 
 
 def compile_readout(observables: Readouts, moved: NDArray[np.int64] | None, n_qubits: int) -> Readout:
     """`moved`: where a last permutation, not applied to the state, would have taken each basis state."""
+    source = None if moved is None else torch.tensor(np.argsort(moved), dtype=torch.int32)
     if isinstance(observables, Probabilities):
-        outputs = observables.table(n_qubits)
-        table = torch.tensor(outputs if moved is None else outputs[moved])
-        return Readout((), table, observables.n_outputs)
+        outputs = torch.tensor(observables.table(n_qubits), dtype=torch.int32)
+        return Readout((), outputs, observables.n_outputs, source)
     labels = sorted({label for observable in observables for label in observable.paulis.to_labels()})
     groups = PauliList(labels).group_commuting(qubit_wise=True)
-    bases = [_basis(group.to_labels(), observables, n_qubits) for group in groups]
-    if moved is not None:
-        bases = [basis._replace(values=basis.values[torch.tensor(moved)]) for basis in bases]
-    return Readout(tuple(bases), None, len(observables))
+    bases = tuple(_basis(group.to_labels(), observables, n_qubits) for group in groups)
+    return Readout(bases, None, len(observables), source)
 
 
 def _basis(labels: Sequence[str], observables: Sequence[SparsePauliOp], n_qubits: int) -> Basis:
     axes = ["".join({label[i] for label in labels} - {"I"}) for i in range(n_qubits)]  # one letter or none each
-    values = np.zeros((2**n_qubits, len(observables)))
-    states = np.arange(2**n_qubits)
-    for label in labels:
-        active = sum(1 << (n_qubits - 1 - i) for i, letter in enumerate(label) if letter != "I")
-        signs = 1.0 - 2.0 * (np.bitwise_count(states & active) % 2)
-        for column, observable in enumerate(observables):
-            same = np.array(observable.paulis.to_labels()) == label
-            values[:, column] += observable.coeffs[same].sum().real * signs
     turned = any(axis in FROM_Z for axis in axes)
-    return Basis(tuple(torch.tensor(u) for u in _turn(axes)) if turned else (), torch.tensor(values))
+    terms = [dict(observable.simplify(atol=0).to_list()) for observable in observables]
+    split = n_qubits - n_qubits // 2  # labels begin with the highest qubit
+    return Basis(
+        turn=tuple(torch.tensor(u) for u in _turn(axes)) if turned else (),
+        high=_signs([label[:split] for label in labels]),
+        low=_signs([label[split:] for label in labels]),
+        coefficients=torch.tensor([[own.get(label, 0.0).real for own in terms] for label in labels], dtype=torch.float64),
+    )
+
+
+def _signs(labels: Sequence[str]) -> Tensor:
+    """(2**k, T): the signs of strings of k letters on their basis states."""
+    active = np.array([int("0" + "".join("0" if letter == "I" else "1" for letter in label), 2) for label in labels])
+    states = np.arange(2 ** len(labels[0]))
+    return torch.tensor(1.0 - 2.0 * (np.bitwise_count(states[:, None] & active) % 2))
 
 
 def _turn(axes: Sequence[str]) -> list[NDArray[np.complex128]]:

@@ -34,9 +34,9 @@ class PhaseStep(NamedTuple):
 
 class PermuteStep(NamedTuple):
     image: Tensor
-    """(2**n,) int64: basis state z goes to image[z]."""
+    """(2**n,) int32: basis state z goes to image[z]."""
     source: Tensor
-    """(2**n,) int64: amplitude z comes from source[z]."""
+    """(2**n,) int32: amplitude z comes from source[z]."""
 
 
 class DenseStep(NamedTuple):
@@ -72,7 +72,8 @@ def compile_phases(
 
 def compile_permutation(operations: Sequence[Permutation], n_qubits: int) -> PermuteStep:
     moved = image(operations, n_qubits)
-    return PermuteStep(torch.tensor(moved), torch.tensor(np.argsort(moved)))
+    source = np.argsort(moved)
+    return PermuteStep(torch.tensor(moved, dtype=torch.int32), torch.tensor(source, dtype=torch.int32))
 
 
 def compile_dense(operation: Dense) -> DenseStep:
