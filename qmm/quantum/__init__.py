@@ -6,6 +6,7 @@ from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.exact import Adjoint, Autograd, ExactBackend
 from qmm.quantum.layer import QuantumLayer, expectations
+from qmm.quantum.primitives import ExactEstimator, ExactSampler
 
 __all__ = [
     "Adjoint",
@@ -15,6 +16,8 @@ __all__ = [
     "CircuitError",
     "CompiledCircuit",
     "ExactBackend",
+    "ExactEstimator",
+    "ExactSampler",
     "Gradient",
     "Job",
     "Probabilities",

@@ -17,6 +17,7 @@ from qmm.quantum.schedule import Layer, fold_end, image, schedule
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
 LOCAL, PHASE, PERMUTATION, DENSE = range(4)
+_KINDS = {"local": LOCAL, "phase": PHASE, "permutation": PERMUTATION, "dense": DENSE}
 _AXES = "XYZ"
 _RADIX = 3  # qubits in one pass over the state: 16 vectors of amplitudes, half of AVX-512's registers
 _RADIX_BACK = 2  # the same for two states
@@ -78,7 +79,8 @@ class Read(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """Integers are int64; floats have the precision of the state. A slot is an angle of which cosine and sine are needed."""
+    """Integers are int64 (images: int32); floats have the precision of the state. A slot is an angle of which cosine and sine
+    are needed."""
 
     n_qubits: int
     n_shared: int
@@ -89,7 +91,7 @@ class Tape(NamedTuple):
     """(T, 2): LOCAL, PHASE, PERMUTATION or DENSE, and which one of its kind"""
     local: Local
     phases: Phases
-    images: Ints
+    images: NDArray[np.int32]
     """(., 2**n): where each permutation takes each basis state"""
     denses: Denses
     read: Read
@@ -121,12 +123,14 @@ def compile_tape(
     slots = _Slots((want for layer in layers for op in layer.operations for want in _wanted(op)), varying)
     local = [layer.operations for layer in layers if layer.kind == "local"]
     phases = [layer.operations for layer in layers if layer.kind == "phase"]
-    permutations = [image(layer.operations, n) for layer in layers if layer.kind == "permutation"]
-    kinds = {"local": LOCAL, "phase": PHASE, "permutation": PERMUTATION, "dense": DENSE}
-    seen = dict.fromkeys(kinds, 0)
+    images: dict[bytes, int] = {}  # each only once: layers often repeat their ring of CX
+    seen = dict.fromkeys(_KINDS, 0)
     steps = []
     for layer in layers:
-        steps.append((kinds[layer.kind], seen[layer.kind]))
+        which = seen[layer.kind]
+        if layer.kind == "permutation":
+            which = images.setdefault(image(layer.operations, n).astype(np.int32).tobytes(), len(images))
+        steps.append((_KINDS[layer.kind], which))
         seen[layer.kind] += 1
     tape = Tape(
         n_qubits=n,
@@ -136,7 +140,7 @@ def compile_tape(
         steps=_table(steps[1:], 2),
         local=_local(local, n, slots),
         phases=_phases(phases, n, slots),
-        images=_table(permutations, 2**n),
+        images=np.frombuffer(b"".join(images), np.int32).reshape(-1, 2**n),
         denses=_denses([layer.operations[0] for layer in layers if layer.kind == "dense"]),
         read=_read(circuit.observables, moved, n),
     )
