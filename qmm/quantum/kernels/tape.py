@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter
-from scipy.linalg import hadamard
 
 from qmm.quantum.angles import Angles, collect, free_parameters
 from qmm.quantum.circuit import Circuit, Probabilities, Readouts
 from qmm.quantum.kernels.euler import GENERAL, kind, split_layers
 from qmm.quantum.operations import Angle, Dense, Operation, Phase, Rotation
 from qmm.quantum.schedule import Layer, fold_end, image, schedule
+from qmm.quantum.strings import z_strings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
@@ -212,7 +212,7 @@ def _phases(phases: Sequence[Sequence[Phase]], n: int, slots: _Slots) -> Phases:
             own = [_entry(op, e, slots) for e in op.exponents]
             groups[any(abs(entry) > len(slots.shared) for entry in own)].append((op, own))
             places = [involved.index(q) for q in op.qubits]
-            for term, factor in _walsh_terms(places, own):
+            for term, factor in _slot_strings(places, own):
                 terms.append(term)
                 factors.append(factor)
         bounds = [len(gates)]
@@ -228,14 +228,12 @@ def _phases(phases: Sequence[Sequence[Phase]], n: int, slots: _Slots) -> Phases:
     )
 
 
-def _walsh_terms(places: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
+def _slot_strings(places: Sequence[int], entries: Sequence[int]) -> Iterable[tuple[tuple[int, int], float]]:
     """((slot, mask), factor): what each slot's angle multiplies, as a sum of Z strings."""
-    transform = hadamard(len(entries)) / len(entries)
     for slot in sorted({abs(entry) - 1 for entry in entries if entry}):
-        signs = np.array([np.sign(entry) * (abs(entry) == slot + 1) for entry in entries])
-        for index, factor in enumerate(transform @ signs):
-            if factor:
-                yield (slot, sum(1 << q for i, q in enumerate(places) if index >> i & 1)), float(factor)
+        diagonal = [np.sign(entry) * (abs(entry) == slot + 1) for entry in entries]
+        for mask, factor in z_strings(places, diagonal):
+            yield (slot, mask), factor
 
 
 def _entry(phase: Phase, exponent: float, slots: _Slots) -> int:

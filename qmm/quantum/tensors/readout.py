@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qmm.quantum.circuit import Probabilities, Readouts
 from qmm.quantum.operations import FROM_Z
+from qmm.quantum.strings import split_signs
 from qmm.quantum.tensors.runs import apply_blocks, blocks
 
 
@@ -76,20 +77,14 @@ def _basis(labels: Sequence[str], observables: Sequence[SparsePauliOp], n_qubits
     axes = ["".join({label[i] for label in labels} - {"I"}) for i in range(n_qubits)]  # one letter or none each
     turned = any(axis in FROM_Z for axis in axes)
     terms = [dict(observable.simplify(atol=0).to_list()) for observable in observables]
-    split = n_qubits - n_qubits // 2  # labels begin with the highest qubit
+    masks = [int("0" + "".join("0" if letter == "I" else "1" for letter in label), 2) for label in labels]
+    high, low = split_signs(masks, n_qubits)
     return Basis(
         turn=tuple(torch.tensor(u) for u in _turn(axes)) if turned else (),
-        high=_signs([label[:split] for label in labels]),
-        low=_signs([label[split:] for label in labels]),
+        high=torch.tensor(high),
+        low=torch.tensor(low),
         coefficients=torch.tensor([[own.get(label, 0.0).real for own in terms] for label in labels], dtype=torch.float64),
     )
-
-
-def _signs(labels: Sequence[str]) -> Tensor:
-    """(2**k, T): the signs of strings of k letters on their basis states."""
-    active = np.array([int("0" + "".join("0" if letter == "I" else "1" for letter in label), 2) for label in labels])
-    states = np.arange(2 ** len(labels[0]))
-    return torch.tensor(1.0 - 2.0 * (np.bitwise_count(states[:, None] & active) % 2))
 
 
 def _turn(axes: Sequence[str]) -> list[NDArray[np.complex128]]:

@@ -1,26 +1,32 @@
-"""The other three kinds of layer, as tables over all 2**n basis states: phases, permutations, fixed dense unitaries."""
+"""The other three kinds of layer: phases, permutations, fixed unitaries of several qubits."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from qiskit.circuit import Parameter
 from torch import Tensor
 
 from qmm.quantum.angles import Angles, collect, free_parameters
 from qmm.quantum.operations import Dense, Permutation, Phase
 from qmm.quantum.schedule import image
+from qmm.quantum.strings import split_signs, z_strings
 
 
 class PhaseStep(NamedTuple):
+    """exp(-i phase(z)) on each basis state z, where the phase is a sum of T Z strings (see `strings.py`)."""
+
     angles: Angles | None
     """of P gates; None where all are fixed"""
-    exponents: Tensor
-    """(P, 2**n)"""
+    coefficients: Tensor
+    """(P, T): what each gate's angle adds to each string"""
     fixed: Tensor
-    """(2**n,) radians of the gates without parameters"""
+    """(T,): what the gates without parameters add"""
+    high: Tensor
+    """(2**(n - n//2), T), +1 or -1"""
+    low: Tensor
+    """(2**(n//2), T)"""
 
     def values(self, inputs: Tensor, weights: Tensor) -> Tensor | None:
         """([B,] P) radians, or None where all gates are fixed."""
@@ -28,7 +34,8 @@ class PhaseStep(NamedTuple):
 
     def factors(self, angles: Tensor | None) -> Tensor:
         """([B,] 2**n)"""
-        phases = self.fixed if angles is None else self.fixed + angles @ self.exponents
+        strings = self.fixed if angles is None else self.fixed + angles @ self.coefficients
+        phases = ((strings.unsqueeze(-2) * self.high) @ self.low.mT).flatten(-2)
         return torch.polar(torch.ones_like(phases), -phases)
 
 
@@ -58,15 +65,24 @@ def compile_phases(
     operations: Sequence[Phase], n_qubits: int, inputs: Sequence[Parameter], weights: Sequence[Parameter]
 ) -> PhaseStep:
     free = [op for op in operations if free_parameters(op.angle)]
-    fixed = np.zeros(2**n_qubits)
-    for op in operations:
-        if not free_parameters(op.angle):
-            fixed += float(op.angle) * op.exponents[local_index(op.qubits, n_qubits)]
-    tables = [op.exponents[local_index(op.qubits, n_qubits)] for op in free]
+    strings = [list(z_strings(op.qubits, op.exponents)) for op in operations]
+    masks = {mask: column for column, mask in enumerate(sorted({mask for own in strings for mask, _ in own}))}
+    coefficients, fixed = np.zeros((len(free), len(masks))), np.zeros(len(masks))
+    row = 0
+    for op, own in zip(operations, strings, strict=True):
+        columns, values = [masks[mask] for mask, _ in own], np.array([value for _, value in own])
+        if free_parameters(op.angle):
+            coefficients[row, columns] = values
+            row += 1
+        else:
+            fixed[columns] += float(op.angle) * values
+    high, low = split_signs(list(masks), n_qubits)
     return PhaseStep(
         angles=collect([op.angle for op in free], inputs, weights) if free else None,
-        exponents=torch.tensor(np.array(tables).reshape(len(free), 2**n_qubits)),
+        coefficients=torch.tensor(coefficients),
         fixed=torch.tensor(fixed),
+        high=torch.tensor(high),
+        low=torch.tensor(low),
     )
 
 
@@ -78,9 +94,3 @@ def compile_permutation(operations: Sequence[Permutation], n_qubits: int) -> Per
 
 def compile_dense(operation: Dense) -> DenseStep:
     return DenseStep(operation.qubits, torch.tensor(operation.matrix))
-
-
-def local_index(qubits: Sequence[int], n_qubits: int) -> NDArray[np.int64]:
-    """(2**n,): what the bits of each basis state are on `qubits`, as a number."""
-    states = np.arange(2**n_qubits)
-    return sum((((states >> q) & 1) << i for i, q in enumerate(qubits)), np.zeros_like(states))
