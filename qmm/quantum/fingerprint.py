@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from qiskit.circuit import Gate, Instruction, QuantumCircuit
+from qiskit.circuit.library import UnitaryGate
 
 
 class Fingerprint:
@@ -40,6 +41,8 @@ def _content(circuit: QuantumCircuit) -> Hashable:
 def _operation(operation: Any) -> Hashable:
     if type(operation) in (Gate, Instruction) and operation.definition is not None:
         return operation.name, _content(operation.definition)
+    if isinstance(operation, UnitaryGate):  # whose pickles depend on how the matrix lies in memory
+        return operation.params[0].shape, operation.params[0].tobytes()
     try:  # whatever its class keeps, in whichever attributes
         return pickle.dumps(operation)
     except Exception:  # a user's class may raise anything here; its circuits are compiled anew each time

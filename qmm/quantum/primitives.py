@@ -34,7 +34,7 @@ Seed = np.random.Generator | int | None
 
 
 class ExactEstimator(BaseEstimatorV2):
-    """Expectation values without shots. Take it where an estimator is asked for: `EstimatorQNN(..., estimator=ExactEstimator())`.
+    """Expectation values without shots, for whatever asks for an estimator: `EstimatorQNN(..., estimator=ExactEstimator())`.
 
     All PUBs of one circuit that follow each other in a call run as one batch; compiled circuits are kept from call to call.
     """

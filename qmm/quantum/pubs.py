@@ -16,7 +16,7 @@ from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.layer import expectations
 
-_KEPT = 128  # compiled circuits of a primitive; the gradients of Qiskit Machine Learning use a handful for each network
+_KEPT = 256  # compiled circuits of a primitive; a linear combination of unitaries takes one for each parameter of a network
 _AMPLITUDES = 2**26  # that a batch may have: 1 GiB
 
 _T = TypeVar("_T")
@@ -78,7 +78,7 @@ class Observables:
         columns = np.empty(observables.shape, np.int64)
         for index, observable in np.ndenumerate(observables.sparse_observables_array()):
             parts = (observable.bit_terms, observable.indices, observable.boundaries, observable.coeffs)
-            columns[index] = self.keys.setdefault(tuple(part.tobytes() for part in parts), len(self._found))
+            columns[index] = self.keys.setdefault(tuple(np.asarray(part).tobytes() for part in parts), len(self._found))
             if columns[index] == len(self._found):
                 self._found.append(observable)
         return columns
@@ -88,7 +88,7 @@ class Observables:
 
 
 class Cache(Generic[_T]):
-    """Bounded; what was not asked for the longest goes first. Jobs run in threads of their own."""
+    """Bounded; what was not asked for the longest goes first. Jobs may share it; copies and pickles begin empty."""
 
     def __init__(self, size: int = _KEPT):
         self._size, self._kept, self._lock = size, OrderedDict[Hashable, _T](), threading.Lock()
@@ -101,3 +101,6 @@ class Cache(Generic[_T]):
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
+
+    def __reduce__(self) -> tuple[type["Cache[_T]"], tuple[int]]:
+        return Cache, (self._size,)
