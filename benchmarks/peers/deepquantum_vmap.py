@@ -59,7 +59,7 @@ class Peer(TorchPeer):
         values = self.values(inputs, weights)
         grads = torch.autograd.grad(values, (inputs, weights, *self.parameters), mixture, allow_unused=True)
         grad_inputs, direct, *of_gates = grads
-        outputs = [angle for angle in self.angles]
+        outputs = self.angles
         shaped = [g.reshape(angle.shape) for g, angle in zip(of_gates, outputs, strict=True)]
         (grad_weights,) = torch.autograd.grad(outputs, (weights,), shaped) if outputs else (torch.zeros_like(weights),)
         grad_weights = grad_weights if direct is None else grad_weights + direct

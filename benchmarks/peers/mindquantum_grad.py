@@ -29,7 +29,8 @@ class Peer(interface.Peer):
         super().__init__(circuit, dtype, batch, device)
         ansatz = Circuit()
         for name, qubits, angles in circuit.gates:
-            ansatz += self.gate(name, qubits, angles)
+            for part in self.parts(angles):
+                ansatz += self.gate(name, qubits, part)
         sums = [QubitOperator() for _ in circuit.observables]
         for total, terms in zip(sums, circuit.observables, strict=True):
             for label, coefficient in terms:
@@ -43,18 +44,24 @@ class Peer(interface.Peer):
         self.order = [int(name[1:]) for name in ansatz.encoder_params_name]
         self.weight_order = [int(name[1:]) - circuit.inputs for name in ansatz.ansatz_params_name]
 
-    def gate(self, name: str, qubits: list[int], angles: list[Any]) -> Any:
+    def parts(self, angles: list[Any]) -> list[Any]:
+        """An angle of inputs and weights as two gates of the same axis, since MindQuantum's encoders take no weights."""
+        if not angles:
+            return [None]
+        ((constant, terms),) = angles
+        encoded = [term for term in terms if term[0] < self.circuit.inputs]
+        trained = [term for term in terms if term[0] >= self.circuit.inputs]
+        return [(constant, encoded), (0.0, trained)] if encoded and trained else [(constant, terms)]
+
+    def gate(self, name: str, qubits: list[int], part: Any) -> Any:
         if name in FIXED:
             return FIXED[name].on(qubits)
         if name in CONTROLLED:
             kind, controls = CONTROLLED[name]
             return kind.on(qubits[controls:], qubits[:controls])
-        ((constant, terms),) = angles
-        inputs = {column < self.circuit.inputs for column, _ in terms}
-        if len(inputs) > 1:
-            raise ValueError(f"the angle of {name} on {qubits} mixes inputs and weights, which MindQuantum cannot")
+        constant, terms = part
         angle = ParameterResolver({f"p{column}": coefficient for column, coefficient in terms}, constant)
-        if inputs == {True}:
+        if any(column < self.circuit.inputs for column, _ in terms):
             angle.as_encoder()
         if name in ROTATIONS:
             return ROTATIONS[name](angle).on(qubits)

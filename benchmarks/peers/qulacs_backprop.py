@@ -1,4 +1,4 @@
-"""Qulacs: one `backprop_inner_product` a sample, of all observables weighed into one, from the state that the values need anyway."""
+"""Qulacs: one `backprop_inner_product` a sample, of all observables weighed into one, on the state that the values need."""
 
 from typing import Any
 

@@ -8,8 +8,8 @@ import torchquantum.functional as tqf
 from torch import Tensor
 from torch_peer import TorchPeer
 
-FIXED = {"h": "hadamard", "x": "paulix", "y": "pauliy", "z": "pauliz", "s": "s", "t": "t", "sx": "sx", "cx": "cnot"}
-FIXED |= {"cy": "cy", "cz": "cz", "swap": "swap", "ccx": "toffoli", "cswap": "cswap"}
+FIXED = {"h": "hadamard", "x": "paulix", "y": "pauliy", "z": "pauliz", "s": "s", "t": "t", "cx": "cnot"}
+FIXED |= {"cy": "cy", "cz": "cz", "swap": "swap", "cswap": "cswap"}
 ROTATIONS = ("rx", "ry", "rz", "crx", "cry", "crz", "rxx", "ryy", "rzz", "rzx")
 
 

@@ -6,12 +6,12 @@ python benchmarks/peers/worker.py <peer>
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 import traceback
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,16 +42,26 @@ class Worker:
         return {}
 
     def run(self, method: str, answer: bool = False) -> dict[str, Any]:
-        """Seconds of one "step" or "forward", memory that its process had grown to by then, and on demand what came out."""
+        """Seconds of one "step" or "forward", and on demand what came out."""
         arguments = self.data if method == "step" else self.data[:2]
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         out = getattr(self.peer, method)(*arguments)
         seconds = time.perf_counter() - began
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         arrays = out if method == "step" else (out,)
         results = [np.asarray(array).tolist() for array in arrays] if answer else []
-        return {"seconds": seconds, "grown": (after - before) * 1024, "results": results}
+        return {"seconds": seconds, "results": results}
+
+    def memory(self) -> dict[str, Any]:
+        """Bytes by which the process grew at most while it made one step (Linux: its peak is set back first)."""
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        self.peer.step(*self.data)
+        return {"bytes": resident("VmHWM") - before}
+
+
+def resident(field: str) -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+    return 1024 * int(line.split()[1])
 
 
 def serve(name: str) -> None:

@@ -28,7 +28,6 @@ PAULIS = {"X": qml.PauliX, "Y": qml.PauliY, "Z": qml.PauliZ}
 
 def observable(terms: Sequence[tuple[str, float]]) -> Any:
     strings = [qml.prod(*(PAULIS[p](q) for q, p in interface.paulis(label))) for label, _ in terms]
-    strings = [s if isinstance(s, qml.ops.Prod) and len(s.operands) > 1 else s.operands[0] for s in strings]
     coefficients = [coefficient for _, coefficient in terms]
     return strings[0] if coefficients == [1.0] else qml.dot(coefficients, strings)
 

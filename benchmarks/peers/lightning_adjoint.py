@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
-import pennylane_default
+import pennylane_backprop
 
 
-class Peer(pennylane_default.Peer):
+class Peer(pennylane_backprop.Peer):
     PACKAGES = ("pennylane", "pennylane-lightning", "torch")
     DEVICES = ("cpu",)
 
