@@ -13,8 +13,8 @@ from qiskit.quantum_info import Operator, random_unitary
 from scipy.linalg import hadamard
 
 from qmm.quantum import Circuit
-from qmm.quantum.kernels import passes
 from qmm.quantum.kernels.euler import GENERAL, IMAGINARY, REAL, REFLECTION, kind, rotations, split_layers
+from qmm.quantum.kernels.loops import walsh_hadamard
 from qmm.quantum.kernels.tape import DENSE, LOCAL, PERMUTATION, PHASE, compile_tape
 from qmm.quantum.kernels.vectors import lanes, vector_function
 from qmm.quantum.lower import lower
@@ -47,7 +47,7 @@ def test_a_vector_function_works_on_whole_vectors(dtype):
 def test_walsh_hadamard_is_scipys(n):
     @njit
     def run(values):
-        passes.walsh_hadamard(values, n)
+        walsh_hadamard(values, n)
 
     size = lanes(8)
     values = np.random.default_rng(n).normal(size=(2**n, size))

@@ -71,7 +71,8 @@ class Trace(NamedTuple):
     cosines: NDArray[Any]
     sines: NDArray[Any]
     arguments: NDArray[Any]
-    phases: NDArray[Any]
+    factors: NDArray[Any]
+    """of the phases that all samples share"""
     kept: Kept | None
 
 
@@ -81,11 +82,11 @@ def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Ten
     size = lanes(arguments.itemsize)
     groups = -(-len(arguments) // size)
     cosines, sines = np.cos(angles), np.sin(angles)
-    phases = np.empty((len(tape.phases.steps), 2 << tape.n_qubits), arguments.dtype)
+    factors = np.empty((len(tape.phases.steps), 2 << tape.n_qubits), arguments.dtype)
     values = np.empty((len(sample), tape.n_outputs), arguments.dtype)
     row = (2 * size) << tape.n_qubits
     kept = Kept(groups, row, sample.dtype) if keep else None
-    trace = Trace(cosines, sines, arguments, phases.reshape(-1), kept)
+    trace = Trace(cosines, sines, arguments, factors.reshape(-1), kept)
     states = np.empty((0, row), arguments.dtype) if kept is None else kept.states
 
     def work(first: int, last: int) -> None:
@@ -94,7 +95,7 @@ def forward(tape: Tape, shared: Tensor, sample: Tensor, keep: bool) -> tuple[Ten
 
     use = ("forward", arguments.dtype.name)
     with nullcontext() if use in _USED else _announced(use):
-        simulate.shared_phases(tape.phases, tape.n_qubits, cosines, sines, phases)
+        simulate.shared_factors(tape.phases, tape.n_qubits, cosines, sines, factors)
         _share_out(tape, groups, size, work)
     return torch.from_numpy(values), trace
 

@@ -8,9 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from qmm.quantum.kernels import passes, rows
-from qmm.quantum.kernels.euler import IMAGINARY, REAL, REFLECTION
-from qmm.quantum.kernels.passes import inner
+from qmm.quantum.kernels import local, measure, moves, phases
+from qmm.quantum.kernels.loops import inner, set_row
 from qmm.quantum.kernels.tape import LOCAL, PERMUTATION, PHASE
 
 Floats = NDArray[Any]
@@ -36,53 +35,11 @@ class Scratch(NamedTuple):
 
 
 @inner
-def _compose(local, trig, gates, varying, lanes):
-    """The matrices of the runs that differ from sample to sample, or of those that do not."""
-    for run in range(len(local.runs)):
-        first, end, kind, varies = local.runs[run]
-        if varies != varying:
-            continue
-        passes.set_row(gates, 4 * run, lanes, 1.0)
-        for i in range(1, 4):
-            passes.set_row(gates, 4 * run + i, lanes, 0.0)
-        for number in range(first, end):
-            axis, slot = local.rotations[number]
-            if axis == 0:
-                rows.rotate_x(gates, run, trig, slot)
-            elif axis == 1:
-                rows.rotate_y(gates, run, trig, slot)
-            else:
-                rows.rotate_z(gates, run, trig, slot)
-        if kind == REAL:
-            rows.settle_real(gates, run)
-        elif kind == REFLECTION:
-            rows.settle_reflection(gates, run)
-        elif kind == IMAGINARY:
-            rows.settle_imaginary(gates, run)
-        else:
-            rows.settle_general(gates, run)
-
-
-@inner
-def _pull(local, trig, gradients, angles):
-    """From the runs' gradients to those of their rotations, the last one first."""
-    for run in range(len(local.runs)):
-        for number in range(local.runs[run, 1] - 1, local.runs[run, 0] - 1, -1):
-            axis, slot = local.rotations[number]
-            if axis == 0:
-                rows.pull_x(gradients, run, trig, slot, angles)
-            elif axis == 1:
-                rows.pull_y(gradients, run, trig, slot, angles)
-            else:
-                rows.pull_z(gradients, run, trig, slot, angles)
-
-
-@inner
 def _load_shared(tape, cosines, sines, scratch, lanes):
     for slot in range(tape.n_shared):
-        passes.set_row(scratch.trig, 2 * slot, lanes, cosines[slot])
-        passes.set_row(scratch.trig, 2 * slot + 1, lanes, sines[slot])
-    _compose(tape.local, scratch.trig, scratch.gates, 0, lanes)
+        set_row(scratch.trig, 2 * slot, lanes, cosines[slot])
+        set_row(scratch.trig, 2 * slot + 1, lanes, sines[slot])
+    local.compose(tape.local, scratch.trig, scratch.gates, 0, lanes)
 
 
 @inner
@@ -94,11 +51,11 @@ def _load_samples(tape, arguments, group, scratch, lanes):
             place = 2 * (tape.n_shared + i) * lanes + lane
             scratch.trig[place] = np.cos(arguments[sample, i])
             scratch.trig[place + lanes] = np.sin(arguments[sample, i])
-    _compose(tape.local, scratch.trig, scratch.gates, 1, lanes)
+    local.compose(tape.local, scratch.trig, scratch.gates, 1, lanes)
 
 
 @inner
-def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):
+def _forward(tape, cosines, sines, arguments, factors, scratch, first, last, values, keep, kept):
     lanes = len(scratch.parts) // 4
     n = tape.n_qubits
     count = 1 << n
@@ -106,33 +63,33 @@ def _forward(tape, cosines, sines, arguments, phases, scratch, first, last, valu
     for group in range(first, last):
         _load_samples(tape, arguments, group, scratch, lanes)
         psi, spare = scratch.states[0], scratch.states[1]
-        passes.product_state(psi, n, scratch.gates, lanes)
+        local.product_state(psi, n, scratch.gates, lanes)
         for step in range(len(tape.steps)):
             kind, which = tape.steps[step]
             if kind == LOCAL:
-                passes.local_forward(tape.local, which, n, psi, scratch.gates)
+                local.forward(tape.local, which, n, psi, scratch.gates)
             elif kind == PHASE:
                 if tape.phases.steps[which, 1] > tape.phases.steps[which, 0]:
-                    passes.multiply_shared(psi, phases, which * count, count, False)
+                    phases.multiply_shared(psi, factors, which * count, count, False)
                 if tape.phases.steps[which, 2] > tape.phases.steps[which, 1]:
-                    passes.sample_phases(tape.phases, which, n, scratch.trig, spare, lanes)
-                    passes.multiply(psi, spare, count, False)
+                    phases.sample_table(tape.phases, which, n, scratch.trig, spare, lanes)
+                    phases.multiply(psi, spare, count, False)
             else:
                 if kind == PERMUTATION:
-                    passes.permute(spare, psi, tape.images[which])
+                    moves.permute(spare, psi, tape.images[which])
                 else:
-                    passes.dense(spare, psi, tape.denses, which, n, False)
+                    moves.dense(spare, psi, tape.denses, which, n, False)
                 psi, spare = spare, psi
         if keep:
             kept[group] = psi
-        passes.measure(tape.read, n, psi, spare, scratch.out, lanes)
+        measure.values(tape.read, n, psi, spare, scratch.out, lanes)
         for lane in range(min(lanes, len(values) - group * lanes)):
             for output in range(tape.n_outputs):
                 values[group * lanes + lane, output] = scratch.out[output * lanes + lane]
 
 
 @inner
-def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):
+def _backward(tape, cosines, sines, arguments, factors, scratch, first, last, kept, grads, shared, sample):
     """Adds to `shared` (groups, n_shared) and writes `sample` (B, n_slots - n_shared), the gradients of the slots' angles."""
     lanes = len(scratch.parts) // 4
     n = tape.n_qubits
@@ -146,32 +103,32 @@ def _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kep
         for lane in range(min(lanes, len(grads) - group * lanes)):
             for output in range(tape.n_outputs):
                 scratch.out[output * lanes + lane] = 2 * grads[group * lanes + lane, output]
-        passes.measure_back(tape.read, n, psi, lam, spare, scratch.out)
+        measure.apply(tape.read, n, psi, lam, spare, scratch.out)
         scratch.angles[:] = 0
         scratch.gradients[:] = 0
         for step in range(len(tape.steps) - 1, -1, -1):
             kind, which = tape.steps[step]
             if kind == LOCAL:
-                passes.local_backward(tape.local, which, n, psi, lam, scratch.gates, scratch.gradients)
+                local.backward(tape.local, which, n, psi, lam, scratch.gates, scratch.gradients)
             elif kind == PHASE:
-                passes.phase_gradient(tape.phases, which, n, psi, lam, spare, scratch.angles)
+                phases.gradient(tape.phases, which, n, psi, lam, spare, scratch.angles)
                 if tape.phases.steps[which, 1] > tape.phases.steps[which, 0]:
-                    passes.multiply_shared(psi, phases, which * count, count, True)
-                    passes.multiply_shared(lam, phases, which * count, count, True)
+                    phases.multiply_shared(psi, factors, which * count, count, True)
+                    phases.multiply_shared(lam, factors, which * count, count, True)
                 if tape.phases.steps[which, 2] > tape.phases.steps[which, 1]:
-                    passes.sample_phases(tape.phases, which, n, scratch.trig, spare, lanes)
-                    passes.multiply(psi, spare, count, True)
-                    passes.multiply(lam, spare, count, True)
+                    phases.sample_table(tape.phases, which, n, scratch.trig, spare, lanes)
+                    phases.multiply(psi, spare, count, True)
+                    phases.multiply(lam, spare, count, True)
             else:
                 if kind == PERMUTATION:
-                    passes.permute_back(spare, psi, tape.images[which])
-                    passes.permute_back(spare_lam, lam, tape.images[which])
+                    moves.permute_back(spare, psi, tape.images[which])
+                    moves.permute_back(spare_lam, lam, tape.images[which])
                 else:
-                    passes.dense(spare, psi, tape.denses, which, n, True)
-                    passes.dense(spare_lam, lam, tape.denses, which, n, True)
+                    moves.dense(spare, psi, tape.denses, which, n, True)
+                    moves.dense(spare_lam, lam, tape.denses, which, n, True)
                 psi, spare, lam, spare_lam = spare, psi, spare_lam, lam
-        passes.product_gradient(lam, spare, n, scratch.gates, scratch.parts, scratch.gradients, lanes)
-        _pull(tape.local, scratch.trig, scratch.gradients, scratch.angles)
+        local.product_gradient(lam, spare, n, scratch.gates, scratch.parts, scratch.gradients, lanes)
+        local.pull(tape.local, scratch.trig, scratch.gradients, scratch.angles)
         for slot in range(tape.n_slots):
             for lane in range(min(lanes, len(grads) - group * lanes)):
                 gradient = scratch.angles[slot * lanes + lane]
@@ -192,24 +149,24 @@ def _entries(version: str) -> tuple[Any, Any, Any]:
     """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
 
     @_cached
-    def forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept):
+    def forward(tape, cosines, sines, arguments, factors, scratch, first, last, values, keep, kept):
         version  # noqa: B018
-        _forward(tape, cosines, sines, arguments, phases, scratch, first, last, values, keep, kept)
+        _forward(tape, cosines, sines, arguments, factors, scratch, first, last, values, keep, kept)
 
     @_cached
-    def backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample):
+    def backward(tape, cosines, sines, arguments, factors, scratch, first, last, kept, grads, shared, sample):
         version  # noqa: B018
-        _backward(tape, cosines, sines, arguments, phases, scratch, first, last, kept, grads, shared, sample)
+        _backward(tape, cosines, sines, arguments, factors, scratch, first, last, kept, grads, shared, sample)
 
     @_cached
-    def shared_phases(phases, n, cosines, sines, tables):
+    def shared_factors(steps, n, cosines, sines, tables):
         """(P, 2 N) tables of the phases that all samples share."""
         version  # noqa: B018
-        for step in range(len(phases.steps)):
-            passes.shared_phases(phases, step, n, cosines, sines, tables[step])
+        for step in range(len(steps.steps)):
+            phases.shared_table(steps, step, n, cosines, sines, tables[step])
 
-    return forward, backward, shared_phases
+    return forward, backward, shared_factors
 
 
 _VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
-forward, backward, shared_phases = _entries(_VERSION)
+forward, backward, shared_factors = _entries(_VERSION)
