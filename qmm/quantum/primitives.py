@@ -135,9 +135,9 @@ class ExactSampler(BaseSamplerV2):
     def _run(self, pubs: Sequence[SamplerPub]) -> PrimitiveResult[SamplerPubResult]:
         results = []
         for fingerprint, group in by_circuit(pubs):
-            circuit = group[0].circuit
+            circuit, n_parameters = group[0].circuit, group[0].circuit.num_parameters
             measured = self._compiled.get(fingerprint, lambda circuit=circuit: _compile_measured(circuit))  # type: ignore[misc]
-            bindings = [pub.parameter_values.as_array(circuit.parameters).reshape(pub.size, -1) for pub in group]
+            bindings = [pub.parameter_values.as_array(circuit.parameters).reshape(pub.size, n_parameters) for pub in group]
             distributions = (p for batch in batches(measured.compiled, np.concatenate(bindings), self._device) for p in batch)
             results += [self._result(pub, measured, distributions) for pub in group]
         return PrimitiveResult(results, metadata={"version": 2})

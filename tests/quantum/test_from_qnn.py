@@ -1,5 +1,8 @@
 """QuantumLayer.from_qnn against Qiskit Machine Learning's own forward and backward, and TorchConnector."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -240,3 +243,8 @@ def test_outputs_that_no_outcome_reaches():
     assert QuantumLayer(circuit)(torch.zeros(3, 0)).tolist() == [[1, 0, 0, 0]] * 3
     with pytest.raises(CircuitError, match="width=1; the outcomes need at least 2 outputs"):
         Circuit.of(QuantumCircuit(2), observables=Probabilities((0,), width=1))
+
+
+def test_importing_the_core_does_not_load_qiskit_machine_learning():
+    code = "import sys, qmm.quantum; print('qiskit_machine_learning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -182,6 +182,14 @@ def test_unseeded_samples_differ_from_call_to_call():
     assert (first != second).any()
 
 
+def test_no_bindings():
+    circuit = _two_qubits()
+    circuit.measure_all()
+    pubs = [(circuit, np.zeros((0, 2))), (circuit, np.zeros((2, 0, 2)))]
+    for got, expected in zip(ExactSampler().run(pubs).result(), StatevectorSampler().run(pubs).result(), strict=True):
+        assert got.data.meas.array.shape == expected.data.meas.array.shape
+
+
 def test_nothing_measured():
     circuit = QuantumCircuit(1, 2)
     circuit.h(0)
