@@ -229,9 +229,9 @@ def _qcnn(estimator: Any) -> EstimatorQNN:
         _convolutional_layer(list(range(8)), "c1"),
         _pooling_layer([0, 1, 2, 3], [4, 5, 6, 7], "p1"),
         _convolutional_layer([4, 5, 6, 7], "c2"),
-        _pooling_layer([0, 1], [2, 3], "p2"),
+        _pooling_layer([4, 5], [6, 7], "p2"),
         _convolutional_layer([6, 7], "c3"),
-        _pooling_layer([0], [1], "p3"),
+        _pooling_layer([6], [7], "p3"),
     ):
         ansatz.append(layer.to_instruction(), range(8))
     circuit = QuantumCircuit(8)
@@ -258,3 +258,5 @@ def test_a_quantum_convolutional_network(estimator):
     _same(outputs.detach(), qnn.forward(data, weights))
     of_inputs, of_weights = map(np.asarray, qnn.backward(data, weights))
     _same((inputs.grad, layer.weights.grad), (of_inputs[:, 0], of_weights.sum((0, 1))))
+    reached = {p.name[:2] for p, g in zip(layer.circuit.weights, of_weights.sum((0, 1)), strict=True) if abs(g) > 1e-6}
+    assert reached == {"c1", "p1", "c2", "p2", "c3", "p3"}  # a layer on qubits that are read no more would compare zeros
