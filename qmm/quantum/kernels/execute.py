@@ -123,10 +123,10 @@ def _share_out(tape: Tape, groups: int, size: int, work: Callable[[int, int], No
     """Groups of samples over as many threads as torch uses, where there is work enough for them."""
     amount = (groups * size * (len(tape.steps) + 2)) << tape.n_qubits
     threads = max(1, min(torch.get_num_threads(), groups, amount // _THREADED))
-    if threads == 1:
-        return work(0, groups)
-    bounds = [groups * i // threads for i in range(threads + 1)]
-    for future in [_pool(threads).submit(work, *pair) for pair in pairwise(bounds)]:
+    own, *others = pairwise(groups * i // threads for i in range(threads + 1))
+    futures = [_pool(threads).submit(work, *bounds) for bounds in others]
+    work(*own)  # here, rather than waiting: a woken thread finds a core of its own then
+    for future in futures:
         future.result()
 
 

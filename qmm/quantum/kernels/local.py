@@ -57,21 +57,22 @@ _real_back, _imaginary_back, _general_back = (_backward(kind) for kind in (_REAL
 @inner
 def compose(local, trig, gates, varying, lanes):
     """The matrices of the runs that differ from sample to sample, or of those that do not."""
-    for run in range(len(local.runs)):
-        first, end, kind, varies = local.runs[run]
-        if varies != varying:
+    runs, rotations = local.runs, local.rotations
+    for run in range(len(runs)):
+        if runs[run, 3] != varying:
             continue
         set_row(gates, 4 * run, lanes, 1.0)
         for i in range(1, 4):
             set_row(gates, 4 * run + i, lanes, 0.0)
-        for number in range(first, end):
-            axis, slot = local.rotations[number]
+        for number in range(runs[run, 0], runs[run, 1]):
+            axis, slot = rotations[number, 0], rotations[number, 1]
             if axis == 0:
                 rows.rotate_x(gates, run, trig, slot)
             elif axis == 1:
                 rows.rotate_y(gates, run, trig, slot)
             else:
                 rows.rotate_z(gates, run, trig, slot)
+        kind = runs[run, 2]
         if kind == euler.REAL:
             rows.settle_real(gates, run)
         elif kind == euler.REFLECTION:
@@ -85,9 +86,10 @@ def compose(local, trig, gates, varying, lanes):
 @inner
 def pull(local, trig, gradients, angles):
     """From the runs' gradients to those of their rotations, the last one first."""
-    for run in range(len(local.runs)):
-        for number in range(local.runs[run, 1] - 1, local.runs[run, 0] - 1, -1):
-            axis, slot = local.rotations[number]
+    runs, rotations = local.runs, local.rotations
+    for run in range(len(runs)):
+        for number in range(runs[run, 1] - 1, runs[run, 0] - 1, -1):
+            axis, slot = rotations[number, 0], rotations[number, 1]
             if axis == 0:
                 rows.pull_x(gradients, run, trig, slot, angles)
             elif axis == 1:
@@ -98,9 +100,10 @@ def pull(local, trig, gradients, angles):
 
 @inner
 def forward(local, layer, n, state, gates):
-    first = layer * n
+    first, passes = layer * n, local.passes
     for number in range(local.layers[layer, 0], local.layers[layer, 1]):
-        kind, size, a, b, c = local.passes[number]
+        kind, size = passes[number, 0], passes[number, 1]
+        a, b, c = passes[number, 2], passes[number, 3], passes[number, 4]
         if kind == _REAL:
             _real(state, n, gates, first, size, a, b, c)
         elif kind == _IMAGINARY:
@@ -112,9 +115,9 @@ def forward(local, layer, n, state, gates):
 @inner
 def backward(local, layer, n, psi, lam, gates, gradients):
     """Undoes the layer on both states, and adds Im <lam|P|psi> behind it for each run to its `gradients`."""
-    first = layer * n
+    first, passes = layer * n, local.passes
     for number in range(local.layers[layer, 2], local.layers[layer, 3]):
-        kind, size, a, b, _ = local.passes[number]
+        kind, size, a, b = passes[number, 0], passes[number, 1], passes[number, 2], passes[number, 3]
         if kind == _REAL:
             _real_back(psi, lam, n, gates, first, size, a, b, gradients)
         elif kind == _IMAGINARY:

@@ -7,63 +7,101 @@ from qmm.quantum.kernels.loops import inner, parity, spread, walsh_hadamard
 
 
 @inner
-def values(read, n, psi, work, out, lanes):
+def values(read, n, psi, work, out):
     """(n_outputs * S,) values of one group of samples, into `out`; `work` is overwritten."""
-    count = 1 << n
     out[:] = 0
     if len(read.outputs):
-        for row in range(count):
-            place = read.image[row] if len(read.image) else row
-            rows.add_probability(out, read.outputs[place], psi, row)
+        _add_probabilities(out, psi, n, read.image, read.outputs)
         return
     if len(read.z_terms):
-        for row in range(count):
-            rows.probability(work, read.image[row] if len(read.image) else row, psi, row)
+        _probabilities(work, psi, n, read.image)
         walsh_hadamard(work, n)
-        for term in range(len(read.z_terms)):
-            rows.add_scaled(out, read.z_terms[term, 0], work, read.z_terms[term, 1], read.z_factors, term)
-    signs = np.empty(2, psi.dtype)
-    for term in range(len(read.x_terms)):
-        output, x, z, odd = read.x_terms[term]
-        pivot = _lowest_bit(x)
-        signs[0], signs[1] = 2 * read.x_factors[term], -2 * read.x_factors[term]
-        for c in range(count // 2):
-            row = spread(c, pivot)
-            if odd:
-                rows.expect_odd(out, output, psi, row, row ^ x, signs, parity(row & z))
-            else:
-                rows.expect_even(out, output, psi, row, row ^ x, signs, parity(row & z))
+        terms, factors = read.z_terms, read.z_factors
+        for term in range(len(terms)):
+            rows.add_scaled(out, terms[term, 0], work, terms[term, 1], factors, term)
+    terms, factors, signs = read.x_terms, read.x_factors, np.empty(2, psi.dtype)
+    for term in range(len(terms)):
+        signs[0], signs[1] = 2 * factors[term], -2 * factors[term]
+        _expect(out, psi, n, terms[term, 0], terms[term, 1], terms[term, 2], terms[term, 3], signs)
 
 
 @inner
 def apply(read, n, psi, lam, work, weights):
     """lam = sum of weights * observable applied to psi, for (n_outputs * S,) `weights`; `work` is overwritten."""
-    count = 1 << n
     if len(read.outputs):
-        for row in range(count):
-            place = read.image[row] if len(read.image) else row
-            rows.weigh(lam, row, psi, weights, read.outputs[place])
+        _weigh_outputs(lam, psi, n, read.image, read.outputs, weights)
         return
     if len(read.z_terms):
         work[: len(work) // 2] = 0
-        for term in range(len(read.z_terms)):
-            rows.add_scaled(work, read.z_terms[term, 1], weights, read.z_terms[term, 0], read.z_factors, term)
+        terms, factors = read.z_terms, read.z_factors
+        for term in range(len(terms)):
+            rows.add_scaled(work, terms[term, 1], weights, terms[term, 0], factors, term)
         walsh_hadamard(work, n)
-        for row in range(count):
-            rows.weigh(lam, row, psi, work, read.image[row] if len(read.image) else row)
+        _weigh(lam, psi, n, read.image, work)
     else:
         lam[:] = 0
-    signs = np.empty(2, psi.dtype)
-    for term in range(len(read.x_terms)):
-        output, x, z, odd = read.x_terms[term]
-        pivot = _lowest_bit(x)
-        signs[0], signs[1] = read.x_factors[term], -read.x_factors[term]
-        for c in range(count // 2):
-            row = spread(c, pivot)
-            if odd:
-                rows.push_odd(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
-            else:
-                rows.push_even(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
+    terms, factors, signs = read.x_terms, read.x_factors, np.empty(2, psi.dtype)
+    for term in range(len(terms)):
+        signs[0], signs[1] = factors[term], -factors[term]
+        _push(lam, psi, n, weights, terms[term, 0], terms[term, 1], terms[term, 2], terms[term, 3], signs)
+
+
+# Loops of their own, with plain arrays: numba counts references to the arrays of a tuple at every use, which would make threads
+# wait for each other. An empty `image` stands for no permutation.
+
+
+@inner
+def _probabilities(work, psi, n, image):
+    if len(image):
+        for row in range(1 << n):
+            rows.probability(work, image[row], psi, row)
+    else:
+        for row in range(1 << n):
+            rows.probability(work, row, psi, row)
+
+
+@inner
+def _weigh(lam, psi, n, image, weights):
+    if len(image):
+        for row in range(1 << n):
+            rows.weigh(lam, row, psi, weights, image[row])
+    else:
+        for row in range(1 << n):
+            rows.weigh(lam, row, psi, weights, row)
+
+
+@inner
+def _add_probabilities(out, psi, n, image, outputs):
+    for row in range(1 << n):
+        rows.add_probability(out, outputs[image[row] if len(image) else row], psi, row)
+
+
+@inner
+def _weigh_outputs(lam, psi, n, image, outputs, weights):
+    for row in range(1 << n):
+        rows.weigh(lam, row, psi, weights, outputs[image[row] if len(image) else row])
+
+
+@inner
+def _expect(out, psi, n, output, x, z, odd, signs):
+    pivot = _lowest_bit(x)
+    for c in range(1 << (n - 1)):
+        row = spread(c, pivot)
+        if odd:
+            rows.expect_odd(out, output, psi, row, row ^ x, signs, parity(row & z))
+        else:
+            rows.expect_even(out, output, psi, row, row ^ x, signs, parity(row & z))
+
+
+@inner
+def _push(lam, psi, n, weights, output, x, z, odd, signs):
+    pivot = _lowest_bit(x)
+    for c in range(1 << (n - 1)):
+        row = spread(c, pivot)
+        if odd:
+            rows.push_odd(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
+        else:
+            rows.push_even(lam, psi, row, row ^ x, weights, output, signs, parity(row & z))
 
 
 @inner

@@ -81,7 +81,13 @@ def multiply_shared(state, table, first, count, conj):
 @inner
 def gradient(phases, step, n, psi, lam, work, angles):
     """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
-    first, size = phases.steps[step, 5], phases.steps[step, 6]
+    first, size, qubits, terms, factors = (
+        phases.steps[step, 5],
+        phases.steps[step, 6],
+        phases.qubits,
+        phases.terms,
+        phases.factors,
+    )
     if size == n:
         for row in range(1 << n):
             rows.cross(work, row, psi, lam)
@@ -90,8 +96,8 @@ def gradient(phases, step, n, psi, lam, work, angles):
         for row in range(1 << n):
             index = 0
             for i in range(size):
-                index |= ((row >> phases.qubits[first + i]) & 1) << i
+                index |= ((row >> qubits[first + i]) & 1) << i
             rows.add_cross(work, index, psi, lam, row)
     walsh_hadamard(work, size)
     for term in range(phases.steps[step, 3], phases.steps[step, 4]):
-        rows.add_scaled(angles, phases.terms[term, 0], work, phases.terms[term, 1], phases.factors, term)
+        rows.add_scaled(angles, terms[term, 0], work, terms[term, 1], factors, term)

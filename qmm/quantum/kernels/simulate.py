@@ -82,7 +82,7 @@ def _forward(tape, cosines, sines, arguments, factors, scratch, first, last, val
                 psi, spare = spare, psi
         if keep:
             kept[group] = psi
-        measure.values(tape.read, n, psi, spare, scratch.out, lanes)
+        measure.values(tape.read, n, psi, spare, scratch.out)
         for lane in range(min(lanes, len(values) - group * lanes)):
             for output in range(tape.n_outputs):
                 values[group * lanes + lane, output] = scratch.out[output * lanes + lane]
