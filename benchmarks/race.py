@@ -1,5 +1,6 @@
 """Workers, one process a peer, and the race between them: checked against each other first, then one step each in turn."""
 
+import contextlib
 import json
 import os
 import select
@@ -54,14 +55,13 @@ class Worker:
             raise PeerError(f"not installed: python benchmarks/peers/environments.py {environment}")
         count = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "NUMBA", "OPENBLAS")}
         quiet = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-        affinity = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"} if threads == 1 else {}
         self.name = name
         self.process = subprocess.Popen(
             [str(python), str(PEERS / "worker.py"), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | count | quiet | affinity,
+            env=os.environ | count | quiet,
         )
         try:
             self.about = self.ask("hello", 300)
@@ -94,7 +94,10 @@ class Worker:
         return answer
 
     def ended(self) -> str:
-        return f"its process ended with status {self.process.wait()} (out of memory, or a crash)"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self.close()
+        return f"its process ended with status {self.process.returncode} (out of memory, or a crash)"
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -102,6 +105,9 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def ready(self, circuit: Circuit, data: "Data", dtype: str, device: str, limit: float) -> str:
         """Builds the circuit, hands over the data; returns the dtype that the peer computes in."""
@@ -152,6 +158,13 @@ class Entry(NamedTuple):
     difference: float | None
     """From the reference, over the greatest magnitude."""
     remark: str
+    """Why there is no time, or what to know about it."""
+    megabytes: float | None = None
+    """What a step added to the memory of the process, where that was measured."""
+
+    @classmethod
+    def failed(cls, peer: str, dtype: str, why: str) -> "Entry":
+        return cls(peer, dtype, None, 0, None, None, why)
 
 
 def difference(found: list[Any], expected: list[Any]) -> float:
@@ -202,14 +215,15 @@ def race(
     what: str = "step",
     repeats: int = 20,
     budget: float = 10.0,
+    first: float = 60.0,
 ) -> list[Entry]:
-    """A line for each worker: who fails, is wrong, or needs over `budget` seconds says so and is not timed further."""
+    """A line for each worker: who fails, is wrong, or needs over `first` seconds to build and run once says so, untimed."""
     entries: dict[str, Entry] = {}
     for name, worker in workers.items():
         try:
-            entries[name] = prepare(worker, circuit, data, expected, dtype, device, what, 60 + 3 * budget)
+            entries[name] = prepare(worker, circuit, data, expected, dtype, device, what, first)
         except PeerError as error:
-            entries[name] = Entry(name, dtype, None, 0, None, None, str(error))
+            entries[name] = Entry.failed(name, dtype, str(error))
         print(f"  {name}: {entries[name].remark or f'checked, {entries[name].difference:.1e} from the reference'}", flush=True)
     timed = interleaved({n: workers[n] for n, e in entries.items() if not e.remark}, what, repeats, budget)
     for name, seconds in timed.items():

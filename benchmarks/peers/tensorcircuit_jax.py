@@ -1,5 +1,6 @@
 """TensorCircuit-NG on JAX: vmap over the samples, the whole step under one jit."""
 
+import os
 from typing import Any
 
 import interface
@@ -8,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import tensorcircuit as tc
 from tensorcircuit_torch import FIXED, ROTATIONS, sample
+
+threads = int(os.environ["OMP_NUM_THREADS"])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # XLA has no number of threads to set
 
 
 class Peer(interface.Peer):

@@ -1,0 +1,70 @@
+"""What is measured, and the file that keeps it: one JSON line a point, so that an ended run can go on."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from race import Entry, PeerError
+
+
+class Point(NamedTuple):
+    family: str
+    qubits: int
+    batch: int
+    layers: int
+    dtype: str
+    threads: int
+    device: str
+    what: str
+    """ "step" (forward + backward) or "forward"."""
+
+    def words(self) -> str:
+        size = f"{self.family}, {self.qubits} qubits, batch {self.batch}, {self.layers} layers"
+        return f"{size}; {self.what}, {self.dtype}, {self.threads} thread(s), {self.device}"
+
+    @property
+    def amplitudes(self) -> int:
+        return 2**self.qubits * self.batch * self.layers
+
+
+class Results:
+    """Lines of `<folder>/points.jsonl`; `<folder>/versions.json` says what was installed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.entries: dict[Point, list[Entry]] = {}
+        path = folder / "points.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            fields = json.loads(line)
+            self.entries[Point(**fields["point"])] = [Entry(**entry) for entry in fields["entries"]]
+
+    def __contains__(self, point: Point) -> bool:
+        return point in self.entries
+
+    @property
+    def versions(self) -> dict[str, dict[str, str]]:
+        path = self.folder / "versions.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, point: Point, entries: list[Entry], versions: dict[str, dict[str, str]]) -> None:
+        self.entries[point] = entries
+        known = self.versions | {name: which for name, which in versions.items() if name != "reference"}
+        (self.folder / "versions.json").write_text(json.dumps(known, indent=1) + "\n")
+        fields: dict[str, Any] = {"point": point._asdict(), "entries": [entry._asdict() for entry in entries]}
+        with (self.folder / "points.jsonl").open("a") as file:
+            file.write(json.dumps(fields) + "\n")
+
+    def refuse_if_slow(self, peer: str, point: Point, budget: float) -> None:
+        """Raises PeerError where a smaller point of the same kind tells that a run takes over `budget` seconds: one that did
+        or was ended for it, or one of at least half a second, whose time grows with the number of amplitudes at the least."""
+        for other, entries in self.entries.items():
+            if other._replace(qubits=0, batch=0, layers=0) != point._replace(qubits=0, batch=0, layers=0):
+                continue
+            if other.qubits > point.qubits or other.batch > point.batch or other.layers > point.layers or other == point:
+                continue
+            for entry in (e for e in entries if e.peer == peer):
+                seconds = (entry.milliseconds or 0.0) / 1e3
+                predicted = seconds * point.amplitudes / other.amplitudes
+                if entry.remark.startswith("over ") or (seconds > 0.5 and predicted > budget):
+                    raise PeerError(f"over {budget:.0f} s, by its time at {other.qubits} qubits, batch {other.batch}")
