@@ -195,7 +195,7 @@ def interleaved(workers: Mapping[str, Worker], what: str, repeats: int, budget: 
         for name in list(going):
             taken = seconds[name]
             try:
-                taken.append(workers[name].ask("run", 10 * budget, method=what)["seconds"])
+                taken.append(workers[name].ask("turn", 10 * budget, method=what)["seconds"])
             except PeerError as error:
                 print(f"  {name}: {error}", flush=True)
                 going.remove(name)
@@ -230,7 +230,7 @@ def race(
         if not seconds:
             entries[name] = entries[name]._replace(remark="failed when timed")
             continue
-        median = statistics.median(seconds[1:] or seconds)  # the first of the round is warm, but its caches are others'
+        median = statistics.median(seconds)
         remark = "one run" if len(seconds) == 1 else ""
         entries[name] = entries[name]._replace(milliseconds=1e3 * median, repeats=len(seconds), remark=remark)
     return list(entries.values())
