@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from race import Entry, PeerError
 
+ARITHMETIC_RULES = 12
+"""Qubits; with fewer, most of a peer's time is what a gate or a sample costs whatever its size, and tells nothing of more."""
+
 
 class Point(NamedTuple):
     family: str
@@ -56,8 +59,8 @@ class Results:
             file.write(json.dumps(fields) + "\n")
 
     def refuse_if_slow(self, peer: str, point: Point, budget: float) -> None:
-        """Raises PeerError where a smaller point of the same kind tells that a run takes over `budget` seconds: one that did
-        or was ended for it, or one of at least half a second, whose time grows with the number of amplitudes at the least."""
+        """Raises PeerError where a smaller point of the same kind tells that a run takes over `budget` seconds: it did there,
+        or it would, from ARITHMETIC_RULES qubits on, if its time grows half as fast as the number of amplitudes."""
         for other, entries in self.entries.items():
             if other._replace(qubits=0, batch=0, layers=0) != point._replace(qubits=0, batch=0, layers=0):
                 continue
@@ -65,6 +68,6 @@ class Results:
                 continue
             for entry in (e for e in entries if e.peer == peer):
                 seconds = (entry.milliseconds or 0.0) / 1e3
-                predicted = seconds * point.amplitudes / other.amplitudes
-                if entry.remark.startswith("over ") or (seconds > 0.5 and predicted > budget):
+                growth = point.amplitudes / other.amplitudes / 2 if other.qubits >= ARITHMETIC_RULES else 1.0
+                if entry.remark.startswith("over ") or seconds * max(1.0, growth) > budget:
                     raise PeerError(f"over {budget:.0f} s, by its time at {other.qubits} qubits, batch {other.batch}")

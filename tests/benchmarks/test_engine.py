@@ -112,10 +112,13 @@ def test_run_goes_on_where_it_was_ended(
 
 def test_slow_peer_is_left_out_of_larger_points(harness, tmp_path: Path) -> None:
     points, race = harness("points"), harness("race")
-    small = points.Point("ring", 6, 32, 3, "complex64", 1, "cpu", "step")
+    small = points.Point("ring", 12, 32, 3, "complex64", 1, "cpu", "step")
     results = points.Results(tmp_path)
     results.add(small, [race.Entry("slow", "complex64", 2000.0, 3, 2.0, 0.0, "")], {})
-    results.refuse_if_slow("slow", small._replace(qubits=7), 10.0)
-    results.refuse_if_slow("other", small._replace(qubits=12), 10.0)
-    with pytest.raises(race.PeerError, match=r"over 10 s, by its time at 6 qubits, batch 32"):
-        results.refuse_if_slow("slow", small._replace(qubits=9), 10.0)
+    results.refuse_if_slow("slow", small._replace(qubits=14), 10.0)
+    results.refuse_if_slow("other", small._replace(qubits=18), 10.0)
+    with pytest.raises(race.PeerError, match=r"over 10 s, by its time at 12 qubits, batch 32"):
+        results.refuse_if_slow("slow", small._replace(qubits=16), 10.0)
+    few = small._replace(qubits=6, batch=256)  # mostly overhead: no word on what is wider
+    results.add(few, [race.Entry("chatty", "complex64", 2000.0, 3, 2.0, 0.0, "")], {})
+    results.refuse_if_slow("chatty", few._replace(qubits=12), 10.0)
