@@ -80,7 +80,7 @@ class Adjoint:
         parts = []
         for chunk, first in zip(inputs.split(rows), range(0, max(1, len(inputs)), rows), strict=True):
             own = weights[first : first + rows] if weights.ndim == 2 else weights
-            parts.append(_TorchAdjoint.apply(program, chunk, own) if recorded else program.run(chunk, own))
+            parts.append(_TorchAdjoint.apply(program, chunk, own) if recorded else program.infer(chunk, own))
         return torch.cat(parts)
 
 

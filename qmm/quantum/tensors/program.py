@@ -14,7 +14,7 @@ from qmm.quantum.circuit import Circuit
 from qmm.quantum.operations import Dense, Operation, Permutation, Phase, Rotation
 from qmm.quantum.schedule import Layer, fold_end, schedule
 from qmm.quantum.tensors.readout import Readout, compile_readout
-from qmm.quantum.tensors.runs import Runs, apply_blocks, compile_runs
+from qmm.quantum.tensors.runs import Runs, apply_blocks, apply_blocks_between, compile_runs
 from qmm.quantum.tensors.steps import DenseStep, PermuteStep, PhaseStep, compile_dense, compile_permutation, compile_phases
 
 
@@ -46,6 +46,22 @@ class Program(NamedTuple):
         state = self.start.product_state(inputs, weights)
         for step, parameters in zip(self.steps, self.parameters(inputs, weights), strict=True):
             state = self.apply(step, state, parameters)
+        return self.read(state, len(inputs))
+
+    @torch.no_grad()
+    def infer(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """What `run` gives, without a graph: two buffers take turns, since fresh memory costs a page fault every 4 KiB."""
+        state = self.start.product_state(inputs, weights)
+        spare = torch.empty_like(state)
+        for step, parameters in zip(self.steps, self.parameters(inputs, weights), strict=True):
+            match step:
+                case LocalStep() if all(u.ndim == 2 or len(u) == len(state) for u in parameters):
+                    state, spare = apply_blocks_between(state, spare, parameters)
+                case PermuteStep():
+                    state, spare = torch.index_select(state, -1, step.source, out=spare), state
+                case _:  # the batch may grow here
+                    state = self.apply(step, state, parameters)
+                    spare = spare if spare.shape == state.shape else torch.empty_like(state)
         return self.read(state, len(inputs))
 
     def parameters(self, inputs: Tensor, weights: Tensor) -> list[list[Tensor]]:

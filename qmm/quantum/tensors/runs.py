@@ -88,6 +88,16 @@ def apply_blocks(state: Tensor, unitaries: Sequence[Tensor]) -> Tensor:
     return state.reshape(len(state), size)
 
 
+def apply_blocks_between(state: Tensor, spare: Tensor, unitaries: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """`apply_blocks` from one buffer (b, 2**n) to the other and back: returns the one with the result first."""
+    rows, size = state.shape
+    for unitary in unitaries:
+        d = unitary.shape[-1]
+        torch.matmul(state.view(rows, d, size // d).mT, unitary.mT, out=spare.view(rows, size // d, d))
+        state, spare = spare, state
+    return state, spare
+
+
 def compile_runs(
     layers: Sequence[Iterable[Rotation | Local]], n_qubits: int, inputs: Sequence[Parameter], weights: Sequence[Parameter]
 ) -> Runs:
