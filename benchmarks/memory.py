@@ -7,19 +7,20 @@ from points import Point, Results
 from race import Data, Entry, PeerError, Worker
 
 
-def added(name: str, point: Point, limit: float) -> Entry:
-    """Bytes in place of milliseconds: `megabytes` of the line."""
+def added(name: str, point: Point, limit: float) -> tuple[Entry, dict[str, str]]:
+    """A line with megabytes in place of milliseconds, and the versions of what ran."""
     circuit = families.circuit(point.family, point.qubits, point.layers)
-    worker = None
+    worker, versions = None, {}
     try:
         worker = Worker(name, point.threads)
+        versions = worker.about["versions"]
         worker.ready(circuit, Data.drawn(circuit, 1), point.dtype, point.device, limit)
         worker.run("step", limit)
         runs_in = worker.ready(circuit, Data.drawn(circuit, point.batch), point.dtype, point.device, limit)
         grown = worker.ask("memory", limit)["bytes"]
-        return Entry(name, runs_in, None, 1, None, None, "", megabytes=grown / 1e6)
+        return Entry(name, runs_in, None, 1, None, None, "", megabytes=grown / 1e6), versions
     except PeerError as error:
-        return Entry.failed(name, point.dtype, str(error))
+        return Entry.failed(name, point.dtype, str(error)), versions
     finally:
         if worker is not None:
             worker.close()
@@ -31,8 +32,9 @@ def run(folder: Path, points: list[Point], peers: list[str], limit: float) -> No
         if point in results:
             continue
         print(point.words(), flush=True)
-        entries = []
+        entries, versions = [], {}
         for name in peers:
-            entries.append(added(name, point, limit))
-            print(f"  {name}: {entries[-1].remark or f'{entries[-1].megabytes:.1f} MB'}", flush=True)
-        results.add(point, entries, {})
+            entry, versions[name] = added(name, point, limit)
+            entries.append(entry)
+            print(f"  {name}: {entry.remark or f'{entry.megabytes:.1f} MB'}", flush=True)
+        results.add(point, entries, versions)

@@ -81,8 +81,12 @@ def _remarks(results: Results, notes: dict[str, int]) -> list[str]:
     lines += [f"{peer} computes in {dtype} whatever is asked.  " for peer, dtype in other.items()]
     gaps: dict[str, float] = {}
     for _, entry in entries:
-        gaps[entry.peer] = max(gaps.get(entry.peer, 0.0), entry.difference or 0.0)
-    lines.append("Greatest difference from the reference: " + ", ".join(f"{p} {gap:.0e}" for p, gap in gaps.items()) + ".  ")
+        if entry.difference is not None:
+            gaps[entry.peer] = max(gaps.get(entry.peer, 0.0), entry.difference)
+    if gaps:
+        lines.append(
+            "Greatest difference from the reference: " + ", ".join(f"{p} {gap:.0e}" for p, gap in gaps.items()) + ".  "
+        )
     versions = dict(pair for which in results.versions.values() for pair in which.items())
     lines.append("Versions: " + ", ".join(f"{package} {number}" for package, number in sorted(versions.items())) + ".")
     return lines
