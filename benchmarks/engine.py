@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import checks
 import families
 import memory
 import tables
-from checks import against_qiskit
 from points import Point, Results
 from race import ENVIRONMENTS, Data, Entry, PeerError, Worker, race
 
@@ -94,6 +94,7 @@ class Team:
         self.threads = threads
         self.workers: dict[str, Worker] = {}
         self.broken: dict[str, str] = {}
+        self.checked: set[tuple[str, int, int]] = set()
 
     def member(self, name: str) -> Worker:
         """Raises PeerError with the reason it gave the first time where a peer cannot be started."""
@@ -106,6 +107,14 @@ class Team:
                 self.broken[name] = str(error)
                 raise
         return self.workers[name]
+
+    def check(self, point: Point) -> None:
+        """The reference on this circuit against Qiskit, once for all batches and precisions. Raises SystemExit if it is off."""
+        which = (point.family, min(point.qubits, checks.LARGEST), point.layers)
+        if which not in self.checked:
+            gap = checks.against_qiskit(self.member("reference"), families.circuit(*which))
+            self.checked.add(which)
+            print(f"  reference at {which[1]} qubits: {gap:.1e} from Qiskit", flush=True)
 
     def close(self) -> None:
         for worker in self.workers.values():
@@ -145,11 +154,8 @@ def run(args: argparse.Namespace) -> None:
                 if team is not None:
                     team.close()
                 team = Team(point.threads)
-                for family in args.family:
-                    print(
-                        f"reference, {family}: {against_qiskit(team.member('reference'), family):.1e} from Qiskit", flush=True
-                    )
             print(f"[{number}/{len(wanted)}] {point.words()}", flush=True)
+            team.check(point)
             entries = measure(point, team, results, args)
             results.add(point, entries, {name: worker.about["versions"] for name, worker in team.workers.items()})
             print(tables.line(entries), flush=True)

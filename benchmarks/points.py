@@ -69,5 +69,8 @@ class Results:
             for entry in (e for e in entries if e.peer == peer):
                 seconds = (entry.milliseconds or 0.0) / 1e3
                 growth = point.amplitudes / other.amplitudes / 2 if other.qubits >= ARITHMETIC_RULES else 1.0
-                if entry.remark.startswith("over ") or seconds * max(1.0, growth) > budget:
-                    raise PeerError(f"over {budget:.0f} s, by its time at {other.qubits} qubits, batch {other.batch}")
+                if entry.remark.startswith("over "):
+                    raise PeerError(f"{entry.remark}, at {other.qubits} qubits, batch {other.batch}")
+                if seconds * max(1.0, growth) > budget:
+                    where = f"{1e3 * seconds:,.0f} ms at {other.qubits} qubits, batch {other.batch}"
+                    raise PeerError(f"left out: over {budget:.0f} s are expected from its {where}")

@@ -35,10 +35,26 @@ def worker(harness) -> Iterator[Any]:
 
 @pytest.mark.parametrize("family", ["ring", "reupload", "rzz", "crx", "random"])
 def test_ours_agrees_with_qiskit(harness, worker, family: str) -> None:
-    """A worker's values and gradients against Statevector, in both precisions."""
-    check = harness("checks").against_qiskit
-    assert check(worker, family, layers=1) <= 1e-8
-    assert check(worker, family, "complex64", 1e-4, layers=1) > 0
+    """A worker's values and every single gradient against Statevector; in complex64 along random directions."""
+    check, circuit = harness("checks").against_qiskit, harness("families").circuit(family, 4, 1)
+    every = np.eye(len(circuit.inputs) + len(circuit.weights))
+    assert check(worker, circuit, directions=every) <= 1e-8
+    assert check(worker, circuit, "complex64", 1e-4) > 0
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_wrong_reference_ends_the_run(harness, worker, wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number that is off among the values, the gradients to inputs or those to weights."""
+    answers = worker.run
+
+    def run(what: str, limit: float) -> Any:
+        took, out = answers(what, limit)
+        out[wrong].flat[-1] += 1e-3
+        return took, out
+
+    monkeypatch.setattr(worker, "run", run)
+    with pytest.raises(SystemExit, match="differs from Qiskit"):
+        harness("checks").against_qiskit(worker, harness("families").circuit("crx", 4, 1))
 
 
 @pytest.mark.parametrize("gates", [["rx", "ry", "rz", "cx", "h"], ["u", "cx", "rzz", "crx"]])
@@ -117,8 +133,18 @@ def test_slow_peer_is_left_out_of_larger_points(harness, tmp_path: Path) -> None
     results.add(small, [race.Entry("slow", "complex64", 2000.0, 3, 2.0, 0.0, "")], {})
     results.refuse_if_slow("slow", small._replace(qubits=14), 10.0)
     results.refuse_if_slow("other", small._replace(qubits=18), 10.0)
-    with pytest.raises(race.PeerError, match=r"over 10 s, by its time at 12 qubits, batch 32"):
+    with pytest.raises(race.PeerError, match=r"left out: over 10 s are expected from its 2,000 ms at 12 qubits, batch 32"):
         results.refuse_if_slow("slow", small._replace(qubits=16), 10.0)
+    results.add(small, [race.Entry.failed("compiler", "complex64", "over 60 s to build or to run once")], {})
+    with pytest.raises(race.PeerError, match=r"over 60 s to build or to run once, at 12 qubits, batch 32"):
+        results.refuse_if_slow("compiler", small._replace(qubits=14), 10.0)
     few = small._replace(qubits=6, batch=256)  # mostly overhead: no word on what is wider
     results.add(few, [race.Entry("chatty", "complex64", 2000.0, 3, 2.0, 0.0, "")], {})
     results.refuse_if_slow("chatty", few._replace(qubits=12), 10.0)
+
+
+def test_fastest_peer_is_as_precise_as_asked(harness) -> None:
+    tables, entry = harness("tables"), harness("race").Entry
+    single, double = (entry(dtype, dtype, ms, 3, 1.0, 0.0, "") for dtype, ms in (("complex64", 1.0), ("complex128", 2.0)))
+    assert tables.fastest([double, single], "complex64") is single
+    assert tables.fastest([double, single], "complex128") is double
