@@ -12,7 +12,9 @@ from torch import Tensor
 
 from qmm.circuits import count
 from qmm.contracts import Budget, Fusion
-from qmm.fusion import QuantumFusion
+from qmm.fusion import Pairs, QuantumFusion, Ring
+
+ENTANGLERS = {"cx": Ring, "rzz": Pairs}
 
 
 def arguments() -> argparse.Namespace:
@@ -22,7 +24,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=3, help="default: 3")
     parser.add_argument("--classes", type=int, default=9, help="of the linear decoder that counts in the match; default: 9")
     parser.add_argument("--reupload", action="store_true", help="write the angles again before every layer")
-    parser.add_argument("--entangler", choices=["cx", "rzz"], default="cx", help="how registers meet; default: cx")
+    parser.add_argument("--entangler", choices=ENTANGLERS, default="cx", help="how registers meet; default: cx")
     parser.add_argument("--missing", type=float, default=0.0, help="share of samples that lack each modality; default: 0")
     parser.add_argument("--repeats", type=int, default=200, help="steps timed of each; default: 200")
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
@@ -30,7 +32,7 @@ def arguments() -> argparse.Namespace:
 
 
 def members(args: argparse.Namespace, widths: dict[str, int]) -> dict[str, Fusion]:
-    quantum = QuantumFusion(args.layers, reupload=args.reupload, entangler=args.entangler)
+    quantum = QuantumFusion(args.layers, reupload=args.reupload, entangler=ENTANGLERS[args.entangler]())
     quantum.build(widths)
 
     def decoder(features: int) -> int:
@@ -38,7 +40,10 @@ def members(args: argparse.Namespace, widths: dict[str, int]) -> dict[str, Fusio
 
     budget = Budget(quantum.weights.numel() + decoder(quantum.out_features), decoder)
     print(f"{count(quantum.circuit())}, {quantum.out_features} values; {budget.parameters} parameters with the decoder")
-    return {"quantum": quantum, **quantum.counterparts(budget)}
+    others = quantum.counterparts(budget)
+    for fusion in others.values():
+        fusion.build(widths)
+    return {"quantum": quantum, **others}
 
 
 def batch(widths: dict[str, int], size: int, missing: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -1,6 +1,7 @@
-"""Fusion: how modalities meet. The quantum member, and the classical one it is measured against."""
+"""Fusion: how modalities meet. The quantum members, and the classical ones they are measured against."""
 
 from .classical import ConcatFusion, match_mlp
+from .entanglers import Entangler, Pairs, Ring
 from .quantum import QuantumFusion
 
-__all__ = ["ConcatFusion", "QuantumFusion", "match_mlp"]
+__all__ = ["ConcatFusion", "Entangler", "Pairs", "QuantumFusion", "Ring", "match_mlp"]

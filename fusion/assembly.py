@@ -6,45 +6,55 @@ from typing import NamedTuple
 from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
-from qmm.circuits import angle_encoding, rotations_and_ring, z_of_each, zz_across
+from qmm.circuits import Ansatz, FeatureMap, Readout
 from qmm.quantum import Circuit
 from qmm.registers import RegisterLayout
 
-from .entanglers import cx_ring, rzz_couplings, side_by_side
-
-ENTANGLERS = ("cx", "rzz")
+from .entanglers import Entangler
 
 
-def fusion_circuit(layout: RegisterLayout, widths: Mapping[str, int], layers: int, reupload: bool, entangler: str) -> Circuit:
-    """Each modality's angles on its register, then `layers` times: a trained layer inside each register, then across them.
+def fusion_circuit(
+    layout: RegisterLayout,
+    feature_maps: Mapping[str, FeatureMap],
+    ansatz: Ansatz,
+    entangler: Entangler,
+    readout: Readout,
+    layers: int,
+    reupload: bool,
+) -> Circuit:
+    """Each modality's angles go onto its register; then, `layers` times, registers meet, and each is turned by itself.
 
-    Weights are named by layer, modality and qubit; inputs by modality and place, in the order of the layout. With
-    `reupload` the angles are written again before every layer (arXiv:1907.02085). Read out: Z of every qubit, ZZ across.
+    Being turned last, all that is trained can be read out in Z. With `reupload` the features are written again before every
+    layer (arXiv:1907.02085). Inputs stand in the order of the layout, `vision.x0`; weights in the order in which the circuit
+    meets them, named by layer, modality and what the ansatz or the entangler calls them: `0.vision.ry1`.
     """
     circuit = QuantumCircuit(*(QuantumRegister(size, modality) for modality, size in layout.sizes.items()))
-    inputs = {m: [Parameter(f"{m}.x{i}") for i in range(widths[m])] for m in layout.modalities}
+    inputs = {m: [Parameter(f"{m}.x{i}") for i in range(feature_maps[m].n_angles)] for m in layout.modalities}
     weights: list[Parameter] = []
+
+    def place(part: QuantumCircuit, qubits: Collection[int], prefix: str) -> None:
+        own = {p: Parameter(prefix + p.name) for p in by_first_use(part)}
+        weights.extend(own.values())
+        circuit.compose(part.assign_parameters(own), qubits, inplace=True)
+
     for layer in range(layers):
         if layer == 0 or reupload:
-            for modality, angles in inputs.items():
-                circuit.compose(angle_encoding(angles, layout.sizes[modality]), layout.qubits(modality), inplace=True)
-        for modality, size in layout.sizes.items():
-            ry, rz = ([Parameter(f"{layer}.{modality}.{axis}{q}") for q in range(size)] for axis in ("ry", "rz"))
-            weights += [*ry, *rz]
-            circuit.compose(rotations_and_ring(ry, rz), layout.qubits(modality), inplace=True)
-        if entangler == "cx":
-            circuit.compose(cx_ring(layout), inplace=True)
-        else:
-            couplings = [Parameter(f"{layer}.{_name(layout, a)}-{_name(layout, b)}.zz") for a, b in side_by_side(layout)]
-            weights += couplings
-            circuit.compose(rzz_couplings(layout, couplings), inplace=True)
-    observables = (*z_of_each(layout.n_qubits), *zz_across(layout))
-    return Circuit.of(circuit, [x for angles in inputs.values() for x in angles], weights, observables)
+            for m, angles in inputs.items():
+                circuit.compose(feature_maps[m].circuit(angles, layer), layout.qubits(m), inplace=True)
+        place(entangler.circuit(layout), range(layout.n_qubits), f"{layer}.")
+        for m, size in layout.sizes.items():
+            place(ansatz.circuit(size), layout.qubits(m), f"{layer}.{m}.")
+    read = [layout.qubits(m)[q] for m, size in layout.sizes.items() for q in ansatz.read(size)]
+    return Circuit.of(circuit, [x for angles in inputs.values() for x in angles], weights, readout.observables(layout, read))
 
 
-def _name(layout: RegisterLayout, qubit: int) -> str:
-    modality = layout.owner(qubit)
-    return f"{modality}{qubit - layout.qubits(modality)[0]}"
+def by_first_use(circuit: QuantumCircuit) -> list[Parameter]:
+    """The circuit's parameters in the order in which its gates use them."""
+    found: dict[Parameter, None] = {}
+    for item in circuit.data:
+        for angle in item.operation.params:
+            found.update(dict.fromkeys(sorted(getattr(angle, "parameters", ()), key=lambda p: p.name)))
+    return list(found)
 
 
 class Restriction(NamedTuple):
@@ -60,7 +70,7 @@ class Restriction(NamedTuple):
 def restrict(full: Circuit, layout: RegisterLayout, present: Collection[str]) -> Restriction:
     """Delete every instruction and every observable that touches a register not in `present`; nothing is rewired.
 
-    The absent qubits, on which nothing is left, are dropped.
+    The absent qubits, on which nothing is left, are dropped; an input goes with its modality, by which it is named.
     """
     kept = [qubit for modality in layout.restrict(present).modalities for qubit in layout.qubits(modality)]
     place = {full.quantum_circuit.qubits[qubit]: i for i, qubit in enumerate(kept)}
@@ -74,7 +84,7 @@ def restrict(full: Circuit, layout: RegisterLayout, present: Collection[str]) ->
     return Restriction(
         Circuit.of(
             circuit,
-            inputs=[x for x in full.inputs if x in used],
+            inputs=[x for x in full.inputs if x.name.rpartition(".")[0] in present],
             weights=[full.weights[i] for i in weights],
             observables=[_drop_others(full.observables[i], kept) for i in observables],
         ),

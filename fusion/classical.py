@@ -54,12 +54,9 @@ class Match(NamedTuple):
 
 
 def concat_counterparts(widths: Mapping[str, int], budget: Budget) -> dict[str, ConcatFusion]:
-    """Built ConcatFusions for the sizes of `match_mlp`, named "concat", or "concat-below" and "concat-above"."""
-    fusions = {}
-    for name, match in match_mlp(sum(widths.values()) + len(widths), budget).items():
-        fusions["concat" + name] = ConcatFusion(match.hidden, match.out)
-        fusions["concat" + name].build(widths)
-    return fusions
+    """ConcatFusions of the sizes of `match_mlp`, named "concat", or "concat-below" and "concat-above"."""
+    matches = match_mlp(sum(widths.values()) + len(widths), budget)
+    return {"concat" + name: ConcatFusion(match.hidden, match.out) for name, match in matches.items()}
 
 
 def match_mlp(n_inputs: int, budget: Budget) -> dict[str, Match]:

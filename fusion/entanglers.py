@@ -1,10 +1,22 @@
 """How registers meet. Every instruction here touches two registers, so it goes when one of them is missing."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from qiskit.circuit import Parameter, QuantumCircuit
 
+from qmm.config import Configurable
 from qmm.registers import RegisterLayout
+
+
+class Entangler(Configurable, ABC):
+    """How registers meet in each layer."""
+
+    reference: str = ""
+
+    @abstractmethod
+    def circuit(self, layout: RegisterLayout) -> QuantumCircuit:
+        """On the layout's qubits, instructions across registers alone; what is trained is named, unique within the layer."""
 
 
 def register_ring(layout: RegisterLayout) -> Iterator[tuple[int, int]]:
@@ -37,9 +49,23 @@ def cx_ring(layout: RegisterLayout) -> QuantumCircuit:
     return circuit
 
 
-def rzz_couplings(layout: RegisterLayout, angles: Sequence[Parameter]) -> QuantumCircuit:
+def rzz_couplings(layout: RegisterLayout) -> QuantumCircuit:
     """RZZ along `side_by_side`, one trained angle each: how strongly registers meet is learnt; at 0 they do not."""
     circuit = QuantumCircuit(layout.n_qubits)
-    for (a, b), angle in zip(side_by_side(layout), angles, strict=True):
-        circuit.rzz(angle, a, b)
+    for a, b in side_by_side(layout):
+        circuit.rzz(Parameter(f"{layout.label(a)}-{layout.label(b)}.zz"), a, b)
     return circuit
+
+
+class Ring(Entangler):
+    """`cx_ring`."""
+
+    def circuit(self, layout: RegisterLayout) -> QuantumCircuit:
+        return cx_ring(layout)
+
+
+class Pairs(Entangler):
+    """`rzz_couplings`."""
+
+    def circuit(self, layout: RegisterLayout) -> QuantumCircuit:
+        return rzz_couplings(layout)

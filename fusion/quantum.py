@@ -1,23 +1,25 @@
 """QuantumFusion: each modality's angles on a qubit register of its own, entangled, read out."""
 
+import copy
 import math
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient, Readout, ZAndZZAcross
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.registers import RegisterLayout
 
-from .assembly import ENTANGLERS, fusion_circuit, restrict
+from .assembly import fusion_circuit, restrict
 from .classical import concat_counterparts
+from .entanglers import Entangler, Ring
+from .patterns import PatternCache, fuse_by_pattern
 
 _SPREAD = 0.3  # of the first weights, in radians; 0.1 to 0.3 learnt alike on small problems; with CX across, uniform was slower
-_KEPT_PATTERNS = 128  # compiled circuits kept, one for each set of present modalities: all of them up to seven modalities
 
 
 class _Pattern(NamedTuple):
@@ -29,41 +31,60 @@ class _Pattern(NamedTuple):
 
 
 class QuantumFusion(Fusion):
-    """Angles by modality -> <Z> of every qubit and <ZZ> of every two qubits of different registers, in [-1, 1].
+    """Features by modality -> expectation values of a circuit in which each modality has a register of its own.
 
     A missing modality's register takes no part: what touches it is deleted, and the values that would have needed it are 0.
 
     Args:
         layers: How many trained layers.
-        qubits: Qubits of a modality's register, which holds two angles a qubit; by default just enough of them.
-        reupload: Write the angles again before every layer, which lets the outputs follow them at higher frequencies.
-        entangler: How registers meet after each layer: "cx" (a ring of CX) or "rzz" (trained couplings, qubit by qubit).
+        qubits: Qubits of a modality's register; by default as few as its feature map needs.
+        feature_map: How features enter a register; by default DenseAngleEncoding, two angles a qubit.
+        feature_maps: By modality, where one enters in another way.
+        ansatz: What is trained inside each register, layer by layer; by default HardwareEfficient.
+        entangler: How registers meet in each layer; by default Ring, CX from each to the next.
+        readout: What is measured; by default ZAndZZAcross, <Z> of every qubit and <ZZ> across.
+        reupload: Write the features again before every layer, which lets the outputs follow them at higher frequencies.
     """
 
-    def __init__(self, layers: int = 3, qubits: dict[str, int] | None = None, reupload: bool = False, entangler: str = "cx"):
+    def __init__(
+        self,
+        layers: int = 3,
+        qubits: dict[str, int] | None = None,
+        feature_map: FeatureMap | None = None,
+        feature_maps: dict[str, FeatureMap] | None = None,
+        ansatz: Ansatz | None = None,
+        entangler: Entangler | None = None,
+        readout: Readout | None = None,
+        reupload: bool = False,
+    ):
         super().__init__()
         if layers < 1:
             raise InputError(f"layers={layers}; a quantum fusion needs at least one")
-        if entangler not in ENTANGLERS:
-            raise InputError(f"entangler={entangler!r}; choose one of {', '.join(ENTANGLERS)}")
-        self.layers, self.qubits, self.reupload, self.entangler = layers, qubits, reupload, entangler
-        self._patterns: OrderedDict[tuple[str, ...], _Pattern] = OrderedDict()
+        self.layers, self.qubits, self.reupload = layers, qubits or {}, reupload
+        self.ansatz, self.entangler = ansatz or HardwareEfficient(), entangler or Ring()
+        self.readout = copy.deepcopy(readout) or ZAndZZAcross()
+        self._plans = {"": feature_map or DenseAngleEncoding(), **(feature_maps or {})}  # built for each modality anew
+        self._patterns = PatternCache(self._compile)
 
     def build(self, widths: Mapping[str, int]) -> None:
         """Registers in the order of `widths`. Raises InputError where a register is too small, or given for no modality."""
-        unknown = sorted(set(self.qubits or {}) - set(widths))
-        if unknown:
-            raise InputError(f"qubits are given for {', '.join(unknown)}, the model's modalities are {', '.join(widths)}")
-        sizes = {m: (self.qubits or {}).get(m, math.ceil(k / 2)) for m, k in widths.items()}
-        for modality, size in sizes.items():
-            if widths[modality] > 2 * size:
-                raise InputError(
-                    f"{widths[modality]} features of {modality!r} for a register of {size} qubits, which holds {2 * size}; "
-                    f"give it {math.ceil(widths[modality] / 2)} qubits, or let the compressor make fewer features"
-                )
+        for what, given in (("qubits", self.qubits), ("feature maps", self._plans)):
+            unknown = sorted(set(given) - set(widths) - {""})
+            if unknown:
+                raise InputError(f"{what} are given for {', '.join(unknown)}, the model's modalities are {', '.join(widths)}")
+        maps = {m: copy.deepcopy(self._plans.get(m, self._plans[""])) for m in widths}
+        sizes = {m: self.qubits.get(m, maps[m].least_qubits(k)) for m, k in widths.items()}
         self.layout, self.widths = RegisterLayout(sizes), dict(widths)
-        self._full = fusion_circuit(self.layout, self.widths, self.layers, self.reupload, self.entangler)
-        self.out_features = len(self._full.observables)
+        for modality, feature_map in maps.items():
+            try:
+                feature_map.build(widths[modality], sizes[modality], self.layers if self.reupload else 1)
+            except InputError as error:
+                raise InputError(f"{modality!r}: {error}") from error
+        self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
+        parts = self.ansatz, self.entangler, self.readout
+        self._full = fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload)
+        self.readout.build(len(self._full.observables))
+        self.out_features = self.readout.out_features
         self.weights = nn.Parameter(torch.empty(len(self._full.weights)))
         self.reset_parameters()
 
@@ -75,56 +96,41 @@ class QuantumFusion(Fusion):
         number of qubits (arXiv:1903.05076). Without the turn, an angle written by RZ would hardly be seen by Z at first.
         """
         self.weights.normal_(0.0, _SPREAD)
-        first = 0  # weights come layer by layer, a modality's RY before its RZ
-        for size in self.layout.sizes.values():
-            self.weights[first : first + size] += math.pi / 4
-            first += 2 * size
+        turned = {a for item in self._full.quantum_circuit.get_instructions("ry") for a in item.operation.params}
+        for place, weight in enumerate(self._full.weights):
+            if weight in turned and weight.name.startswith("0."):
+                self.weights[place] += math.pi / 4
 
     def circuit(self, present: Collection[str] | None = None) -> Circuit:
-        """The circuit that fuses the modalities in `present` (default: all), with the qubits of these alone."""
+        """The circuit that fuses the modalities in `present` (default: all), with the qubits of these alone.
+
+        Its inputs are what `feature_maps` make of the features, its outputs what `readout` is given.
+        """
         return restrict(self._full, self.layout, self.layout.modalities if present is None else present).circuit
 
+    def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
+        return {"fusion": self.circuit(present)}
+
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """(B, k) radians and (B,) bool by modality -> (B, n_qubits + pairs across registers)
+        """(B, k) and (B,) bool by modality -> (B, F)
 
         Rows are grouped by what is present, one circuit each. Raises InputError for a row in which nothing is.
         """
-        modalities = self.layout.modalities
-        flags = torch.stack([present[m] for m in modalities], dim=1)
-        if flags.all():
-            return self._fuse(modalities, [angles[m] for m in modalities])
-        empty = flags.logical_not().all(dim=1).nonzero()
-        if len(empty):
-            raise InputError(f"row {int(empty[0])} of the batch has none of {', '.join(modalities)}; leave such samples out")
-        patterns, group = flags.unique(dim=0, return_inverse=True)
-        rows = [(group == i).nonzero().squeeze(1) for i in range(len(patterns))]
-        parts = []
-        for pattern, where in zip(patterns.tolist(), rows, strict=True):
-            names = tuple(m for m, here in zip(modalities, pattern, strict=True) if here)
-            parts.append(self._fuse(names, [angles[m][where] for m in names]))
-        return torch.cat(parts)[torch.cat(rows).argsort()]
+        return self.readout(fuse_by_pattern(self.layout.modalities, angles, present, self._fuse))
 
-    def _fuse(self, modalities: tuple[str, ...], angles: list[Tensor]) -> Tensor:
-        """(b, k) angles of the modalities that all rows have -> (b, F), 0 where a value needs another modality."""
-        pattern = self._pattern(modalities)
+    def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
+        """(b, k) features of the modalities that all rows have -> (b, observables), 0 where one needs another modality."""
+        pattern = self._patterns[modalities]
+        angles = [self.feature_maps[m](x) for m, x in zip(modalities, features, strict=True)]
         values = expectations(pattern.compiled, torch.cat(angles, dim=1), self.weights[pattern.weights])
-        if len(pattern.columns) == self.out_features:
+        if len(pattern.columns) == len(self._full.observables):
             return values
         columns = torch.tensor(pattern.columns, device=values.device)
-        return values.new_zeros(len(values), self.out_features).index_copy(1, columns, values)
+        return values.new_zeros(len(values), len(self._full.observables)).index_copy(1, columns, values)
 
-    def _pattern(self, modalities: tuple[str, ...]) -> _Pattern:
-        if modalities not in self._patterns:
-            part = restrict(self._full, self.layout, modalities)
-            self._patterns[modalities] = _Pattern(CompiledCircuit(part.circuit), part.weights, part.observables)
-            if len(self._patterns) > _KEPT_PATTERNS:
-                self._patterns.popitem(last=False)
-        self._patterns.move_to_end(modalities)
-        return self._patterns[modalities]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles compile for themselves, when they first meet a pattern."""
-        return {**self.__dict__, "_patterns": OrderedDict()}
+    def _compile(self, modalities: tuple[str, ...]) -> _Pattern:
+        part = restrict(self._full, self.layout, modalities)
+        return _Pattern(CompiledCircuit(part.circuit), part.weights, part.observables)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
         """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""

@@ -101,12 +101,12 @@ class Fusion(Part):
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) angles and (B,) bool by modality -> (B, F)"""
 
-    def circuit(self, present: Collection[str] | None = None) -> Circuit | None:
-        """The circuit that fuses the modalities in `present` (default: all of them); None for a classical member."""
-        return None
+    def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
+        """The circuits that fuse the modalities in `present` (default: all of them), by name; none for a classical member."""
+        return {}
 
     def counterparts(self, budget: Budget) -> dict[str, "Fusion"]:
-        """Built fusions by name, to compare this one with: of the same capacity, computed from the budget.
+        """Fusions by name, not yet built, to compare this one with: of the same capacity, computed from the budget.
 
         A name ends in `-below` and `-above` where whole numbers do not allow a match within 5 %.
         """

@@ -64,8 +64,9 @@ class MultimodalModel(Configurable, nn.Module):
         self.branches: Mapping[str, Branch] = nn.ModuleDict({m: b for m, b in named.items() if b is not None})  # type: ignore[assignment]
         if not self.branches:
             raise InputError("the model has no modality; give it at least one branch (vision, audio, text or others)")
-        fusion.build({modality: branch.compressor.features for modality, branch in self.branches.items()})
-        self.fusion = _counterpart(fusion, decoder, counterpart) if counterpart else fusion
+        widths = {modality: branch.compressor.features for modality, branch in self.branches.items()}
+        fusion.build(widths)
+        self.fusion = _counterpart(fusion, decoder, widths, counterpart) if counterpart else fusion
         self.decoder = decoder
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
@@ -89,11 +90,12 @@ class MultimodalModel(Configurable, nn.Module):
         return losses
 
 
-def _counterpart(fusion: Fusion, decoder: Decoder, name: str) -> Fusion:
+def _counterpart(fusion: Fusion, decoder: Decoder, widths: Mapping[str, int], name: str) -> Fusion:
     own = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
     budget = Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
     found = fusion.counterparts(budget)
     if name not in found:
         offered = ", ".join(found) or "none"
         raise InputError(f"{type(fusion).__name__} has no counterpart {name!r}; it offers: {offered}")
+    found[name].build(widths)
     return found[name]

@@ -46,6 +46,11 @@ class RegisterLayout:
         """The modality that a qubit belongs to."""
         return next(modality for modality in self.sizes if qubit in self.qubits(modality))
 
+    def label(self, qubit: int) -> str:
+        """The qubit by its modality and its place in the register: "audio1"."""
+        modality = self.owner(qubit)
+        return f"{modality}{qubit - self.qubits(modality)[0]}"
+
     def restrict(self, present: Collection[str]) -> "RegisterLayout":
         """The layout of the modalities in `present` alone, order kept."""
         return RegisterLayout({m: size for m, size in self.sizes.items() if m in present})

@@ -1,13 +1,21 @@
 """Circuits of one register, by pure functions: feature maps, ansätze, observables; what circuits look like and cost."""
 
-from qmm.circuits.ansatz import rotations_and_ring
+from qmm.circuits.ansatz import HardwareEfficient, rotations_and_ring
+from qmm.circuits.contracts import Ansatz, Encoding, FeatureMap, Readout
 from qmm.circuits.counting import Counts, count
 from qmm.circuits.drawing import draw, draw_text
-from qmm.circuits.feature_maps import angle_encoding
-from qmm.circuits.observables import cross_pairs, z_of_each, zz_across
+from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
+from qmm.circuits.observables import ZAndZZAcross, cross_pairs, z_of_each, zz_across
 
 __all__ = [
+    "Ansatz",
     "Counts",
+    "DenseAngleEncoding",
+    "Encoding",
+    "FeatureMap",
+    "HardwareEfficient",
+    "Readout",
+    "ZAndZZAcross",
     "angle_encoding",
     "count",
     "cross_pairs",

@@ -1,9 +1,11 @@
 """Feature maps: a register's angles -> a circuit that writes them into its qubits."""
 
+import math
 from collections.abc import Sequence
 
 from qiskit.circuit import Parameter, QuantumCircuit
 
+from qmm.circuits.contracts import Encoding, FeatureMap
 from qmm.errors import InputError
 
 
@@ -22,3 +24,18 @@ def angle_encoding(angles: Sequence[Parameter], n_qubits: int) -> QuantumCircuit
         rotate = circuit.ry if place < n_qubits else circuit.rz
         rotate(angle, place % n_qubits)
     return circuit
+
+
+class DenseAngleEncoding(FeatureMap):
+    """`angle_encoding`: two features a qubit, its polar angle and its azimuth (arXiv:2003.01695)."""
+
+    reference = "arXiv:2003.01695"
+
+    def least_qubits(self, features: int) -> int:
+        return math.ceil(features / 2)
+
+    def circuit(self, angles: Sequence[Parameter], upload: int = 0) -> QuantumCircuit:
+        return angle_encoding(angles, self.n_qubits)
+
+    def describe(self) -> Encoding:
+        return Encoding("2", 1 + (self.features > self.n_qubits), 0, "frequencies {-1, 0, 1} in each feature, an upload")

@@ -49,14 +49,15 @@ class RunFolder(Callback):
         if not trainer.is_global_zero:
             return
         data: Any = getattr(trainer, "datamodule", None)
-        circuit = pl_module.model.fusion.circuit()
+        circuits = pl_module.model.fusion.circuits()
         skipped = [s._asdict() for s in getattr(data, "skipped", [])]
         dropped = getattr(data, "dropped", {})  # by split: rows that have none of the model's modalities
         write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped, "dropped": dropped})
-        if circuit is not None:
+        for name, circuit in circuits.items():
             from qmm.circuits import draw  # Qiskit's drawer, only where there is something to draw
 
-            self._save(draw(circuit.quantum_circuit), self.folder / "circuit.png")
+            file = "circuit.png" if len(circuits) == 1 else f"circuit_{name}.png"
+            self._save(draw(circuit.quantum_circuit), self.folder / file)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._epoch_began, self._validated = time.perf_counter(), False

@@ -30,7 +30,7 @@ def test_too_many_angles_are_refused():
 
 @pytest.mark.parametrize(("n_qubits", "pairs"), [(1, []), (2, [(0, 1)]), (3, [(0, 1), (1, 2), (2, 0)])])
 def test_the_ring_closes_from_three_qubits_on(n_qubits, pairs):
-    circuit = rotations_and_ring(ParameterVector("y", n_qubits), ParameterVector("z", n_qubits))
+    circuit = rotations_and_ring(n_qubits)
     assert [tuple(circuit.find_bit(q).index for q in item.qubits) for item in circuit.get_instructions("cx")] == pairs
     assert circuit.num_parameters == 2 * n_qubits
 
