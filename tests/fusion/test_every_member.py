@@ -100,7 +100,7 @@ def test_a_step_lowers_the_loss_and_every_parameter_is_felt(name: str) -> None:
     assert all(g.isfinite().all() for g in gradients)
     with torch.no_grad():
         for parameter, gradient in zip([*parameters, *head.parameters()], gradients, strict=True):
-            parameter -= 1e-3 * gradient
+            parameter.sub_(1e-3 * gradient)
     assert loss() < before
     trained = {n: p for n, p in fusion.named_parameters() if p.requires_grad}
     felt = {n: torch.zeros_like(p) for n, p in trained.items()}
