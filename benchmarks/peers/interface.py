@@ -1,5 +1,6 @@
 """What a peer is: a circuit in plain data goes in, values and gradients come out. Imports nothing that a peer may lack."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class Description(NamedTuple):
         return cls(**{**fields, "gates": [Gate(*gate) for gate in fields["gates"]]})
 
 
-class Peer:
+class Peer(ABC):
     """One framework, made ready for one circuit. A module of this folder has one subclass, called `Peer` too."""
 
     GATES: Sequence[str] = ()
@@ -49,13 +50,16 @@ class Peer:
         """Its own arrays of (B, n_inputs), (W,) and (B, n_observables) float64; not timed."""
         return inputs, weights, mixture
 
+    @abstractmethod
     def forward(self, inputs: Any, weights: Any) -> Any:
         """(B, n_observables)."""
-        raise NotImplementedError
 
     def step(self, inputs: Any, weights: Any, mixture: Any) -> tuple[Any, Any, Any]:
-        """Values and the gradients of sum(values * mixture): (B, n_observables), (B, n_inputs), (W,)."""
-        raise NotImplementedError
+        """Values and the gradients of sum(values * mixture): (B, n_observables), (B, n_inputs), (W,).
+
+        Raises TypeError in a peer that runs circuits and differentiates nothing.
+        """
+        raise TypeError(f"{type(self).__module__} computes no gradients; race it in `forward`")
 
 
 def evaluate(angle: Any, columns: Sequence[Any]) -> Any:

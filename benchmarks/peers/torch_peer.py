@@ -1,5 +1,6 @@
 """Peers that compute in torch and leave the gradient to autograd."""
 
+from abc import abstractmethod
 from typing import Any
 
 import interface
@@ -14,8 +15,9 @@ class TorchPeer(interface.Peer):
         super().__init__(circuit, dtype, batch, device)
         self.real = torch.float32 if dtype == "complex64" else torch.float64
 
+    @abstractmethod
     def values(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(B, n_observables), differentiable."""
 
     def prepare(self, inputs: Any, weights: Any, mixture: Any) -> tuple[Tensor, Tensor, Tensor]:
         x, w, m = (torch.tensor(array, dtype=self.real, device=self.device) for array in (inputs, weights, mixture))

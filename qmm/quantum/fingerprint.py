@@ -43,7 +43,7 @@ def _operation(operation: Any) -> Hashable:
         return operation.name, _content(operation.definition)
     if isinstance(operation, UnitaryGate):  # whose pickles depend on how the matrix lies in memory
         return operation.params[0].shape, operation.params[0].tobytes()
-    try:  # whatever its class keeps, in whichever attributes
+    try:  # whatever its class keeps, in whichever attributes; only compared, never loaded
         return pickle.dumps(operation)
     except Exception:  # a user's class may raise anything here; its circuits are compiled anew each time
         return object()

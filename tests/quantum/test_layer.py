@@ -32,6 +32,7 @@ def test_the_state_dict_holds_the_weights_alone_in_the_circuit_order(layer):
 
 def test_copies_and_pickles_compute_the_same(layer, inputs):
     expected = layer(inputs)
+    # spawned data workers and DDP pickle layers; what is read here was written in this line
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         torch.testing.assert_close(other(inputs), expected, rtol=0, atol=0)
         other.weights.data.add_(1)

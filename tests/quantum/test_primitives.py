@@ -249,6 +249,7 @@ def test_jobs_of_several_threads_share_a_primitive():
     np.testing.assert_allclose(got, expected, atol=1e-10)
 
 
+# Jobs sent to other processes pickle primitives; what is read here was written in the same line.
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda primitive: pickle.loads(pickle.dumps(primitive))])
 def test_copies_and_pickles(duplicate):
     estimator, sampler = ExactEstimator(default_precision=0.1, seed=3), ExactSampler(default_shots=12, seed=3)

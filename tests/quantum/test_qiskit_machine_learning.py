@@ -180,13 +180,7 @@ def test_a_hybrid_network_takes_the_same_steps():
 
 
 def _convolution(angles: Any) -> QuantumCircuit:
-    circuit = QuantumCircuit(2)
-    circuit.rz(-np.pi / 2, 1)
-    circuit.cx(1, 0)
-    circuit.rz(angles[0], 0)
-    circuit.ry(angles[1], 1)
-    circuit.cx(0, 1)
-    circuit.ry(angles[2], 1)
+    circuit = _pooling(angles)
     circuit.cx(1, 0)
     circuit.rz(np.pi / 2, 0)
     return circuit
