@@ -5,7 +5,9 @@ from qmm.circuits.contracts import Ansatz, Encoding, FeatureMap, Readout
 from qmm.circuits.counting import Counts, count
 from qmm.circuits.drawing import draw, draw_text
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
+from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, real_state, split_angles
 from qmm.circuits.observables import ZAndZZAcross, cross_pairs, z_of_each, zz_across
+from qmm.circuits.superposition import SuperpositionEncoding, superposition_encoding
 
 __all__ = [
     "Ansatz",
@@ -15,13 +17,19 @@ __all__ = [
     "FeatureMap",
     "HardwareEfficient",
     "Readout",
+    "SuperpositionEncoding",
     "ZAndZZAcross",
     "angle_encoding",
     "count",
     "cross_pairs",
+    "diagonal_phases",
     "draw",
     "draw_text",
+    "multiplexed_rotation",
+    "real_state",
     "rotations_and_ring",
+    "split_angles",
+    "superposition_encoding",
     "z_of_each",
     "zz_across",
 ]
