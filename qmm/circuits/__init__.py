@@ -3,7 +3,7 @@
 from qmm.circuits.ansatz import HardwareEfficient, rotations_and_ring
 from qmm.circuits.contracts import Ansatz, Encoding, FeatureMap, Readout
 from qmm.circuits.counting import Counts, count
-from qmm.circuits.drawing import draw, draw_text
+from qmm.circuits.drawing import across_registers, draw, draw_latex, draw_text
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, real_state, split_angles
 from qmm.circuits.observables import ZAndZZAcross, cross_pairs, z_of_each, zz_across
@@ -19,11 +19,13 @@ __all__ = [
     "Readout",
     "SuperpositionEncoding",
     "ZAndZZAcross",
+    "across_registers",
     "angle_encoding",
     "count",
     "cross_pairs",
     "diagonal_phases",
     "draw",
+    "draw_latex",
     "draw_text",
     "multiplexed_rotation",
     "real_state",
