@@ -81,13 +81,8 @@ def multiply_shared(state, table, first, count, conj):
 @inner
 def gradient(phases, step, n, psi, lam, work, angles):
     """Im <lam|D|psi> of each gate's diagonal generator D, a sum of Z strings, added to its slots."""
-    first, size, qubits, terms, factors = (
-        phases.steps[step, 5],
-        phases.steps[step, 6],
-        phases.qubits,
-        phases.terms,
-        phases.factors,
-    )
+    first, size = phases.steps[step, 5], phases.steps[step, 6]
+    qubits, terms, factors = phases.qubits, phases.terms, phases.factors
     if size == n:
         for row in range(1 << n):
             rows.cross(work, row, psi, lam)
