@@ -7,6 +7,7 @@ from qmm.quantum.errors import CircuitError
 from qmm.quantum.exact import Adjoint, Autograd, ExactBackend
 from qmm.quantum.layer import QuantumLayer, expectations
 from qmm.quantum.primitives import ExactEstimator, ExactSampler
+from qmm.quantum.states import states
 
 __all__ = [
     "Adjoint",
@@ -23,4 +24,5 @@ __all__ = [
     "Probabilities",
     "QuantumLayer",
     "expectations",
+    "states",
 ]

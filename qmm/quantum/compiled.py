@@ -30,11 +30,11 @@ class CompiledCircuit:
         self.operations: list[Operation] = lower(circuit.quantum_circuit)
         self._made: dict[Any, Any] = {}
 
-    def program(self, weights_per_sample: bool, device: torch.device, dtype: torch.dtype) -> Program:
-        """For the torch engine; `dtype`: float32 or float64."""
-        key = ("program", weights_per_sample)
+    def program(self, weights_per_sample: bool, device: torch.device, dtype: torch.dtype, whole: bool = False) -> Program:
+        """For the torch engine; `dtype`: float32 or float64; `whole`: for its state, not only for what is read out."""
+        key = ("program", weights_per_sample, whole)
         if key not in self._made:
-            self._made[key] = compile_program(self.circuit, self.operations, self._varying(weights_per_sample))
+            self._made[key] = compile_program(self.circuit, self.operations, self._varying(weights_per_sample), whole)
         placed = (*key, device, dtype)
         if placed not in self._made:
             self._made[placed] = convert(self._made[key], device, dtype)

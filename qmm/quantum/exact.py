@@ -152,9 +152,7 @@ class _TorchAdjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, program: Program, inputs: Tensor, weights: Tensor) -> Tensor:
         ctx.program = program
-        state = program.start.product_state(inputs, weights)
-        for step, parameters in zip(program.steps, program.parameters(inputs, weights), strict=True):
-            state = program.apply(step, state, parameters)
+        state = program.state(inputs, weights)
         ctx.save_for_backward(inputs, weights, state)
         return program.read(state, len(inputs))
 

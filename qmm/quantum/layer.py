@@ -39,7 +39,7 @@ def expectations(
     Raises CircuitError for shapes that do not fit the circuit, angles that are not finite, and states that memory cannot hold.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
-    _check_shapes(compiled.circuit, inputs, weights)
+    check_shapes(compiled.circuit, inputs, weights)
     real = torch.float64 if weights.dtype == torch.float64 else torch.float32
     inputs, weights = inputs.to(weights.device, real), weights.to(real)
     if gradient is None and isinstance(backend, ExactBackend | None) and torch.compiler.is_compiling():
@@ -52,7 +52,7 @@ def expectations(
         return gradient.values(backend, compiled, inputs, weights)
 
 
-def _check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+def check_shapes(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     n_inputs, n_weights = len(circuit.inputs), len(circuit.weights)
     if inputs.ndim != 2 or inputs.shape[1] != n_inputs:
         raise CircuitError(

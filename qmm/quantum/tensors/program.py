@@ -43,10 +43,15 @@ class Program(NamedTuple):
 
     def run(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """(B, n_inputs) and (W,) or, if compiled so, (B, W) -> (B, n_outputs), differentiable as often as one likes."""
+        return self.read(self.state(inputs, weights), len(inputs))
+
+    def state(self, inputs: Tensor, weights: Tensor) -> Tensor:
+        """What is read: (B, 2**n), or (1, 2**n) where nothing differs between samples; without its end where that is left to
+        the read-out."""
         state = self.start.product_state(inputs, weights)
         for step, parameters in zip(self.steps, self.parameters(inputs, weights), strict=True):
             state = self.apply(step, state, parameters)
-        return self.read(state, len(inputs))
+        return state
 
     @torch.no_grad()
     def infer(self, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -122,13 +127,16 @@ def tensor_layers(circuit: Circuit, operations: Sequence[Operation]) -> tuple[li
     return fold_end(schedule(operations, n), circuit.observables, n)
 
 
-def compile_program(circuit: Circuit, operations: Sequence[Operation], varying: Collection[Parameter]) -> Program:
-    """`operations`: the lowered circuit; `varying`: its parameters that differ from sample to sample.
+def compile_program(
+    circuit: Circuit, operations: Sequence[Operation], varying: Collection[Parameter], whole: bool = False
+) -> Program:
+    """`operations`: the lowered circuit; `varying`: its parameters that differ from sample to sample; `whole`: leave nothing
+    of it to the read-out, so that `state` is the circuit's own.
 
     Tables in float64 and complex128, on the CPU. Raises CircuitError for angles that are not real.
     """
     n, inputs, weights = circuit.quantum_circuit.num_qubits, circuit.inputs, circuit.weights
-    layers, moved = tensor_layers(circuit, operations)
+    layers, moved = (schedule(operations, n), None) if whole else tensor_layers(circuit, operations)
     start, *layers = layers
     readout = compile_readout(circuit.observables, moved, n)
     made: dict[bool, list[Layer]] = {False: [], True: []}
