@@ -1,5 +1,6 @@
 """The fusion circuit, put together from registers, and the same circuit without some of them. Pure functions."""
 
+import copy
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -7,10 +8,37 @@ from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from qmm.circuits import Ansatz, FeatureMap, Readout
+from qmm.errors import InputError
 from qmm.quantum import Circuit
 from qmm.registers import RegisterLayout
 
 from .entanglers import Entangler
+
+
+def build_registers(
+    widths: Mapping[str, int], qubits: Mapping[str, int], plans: Mapping[str, FeatureMap], uploads: int
+) -> tuple[RegisterLayout, dict[str, FeatureMap]]:
+    """The registers in the order of `widths`, and each modality's feature map, built for `uploads` of its features.
+
+    Args:
+        widths: Features by modality.
+        qubits: Of a modality's register, where they are more than the feature map needs.
+        plans: Feature maps by modality, "" for all others; they are copied.
+
+    Raises InputError where a register is too small, or given for no modality.
+    """
+    for what, given in (("qubits", qubits), ("feature maps", plans)):
+        unknown = sorted(set(given) - set(widths) - {""})
+        if unknown:
+            raise InputError(f"{what} are given for {', '.join(unknown)}, the model's modalities are {', '.join(widths)}")
+    maps = {m: copy.deepcopy(plans[m] if m in plans else plans[""]) for m in widths}
+    sizes = {m: qubits.get(m, maps[m].least_qubits(k)) for m, k in widths.items()}
+    for modality, feature_map in maps.items():
+        try:
+            feature_map.build(widths[modality], sizes[modality], uploads)
+        except InputError as error:
+            raise InputError(f"{modality!r}: {error}") from error
+    return RegisterLayout(sizes), maps
 
 
 def fusion_circuit(

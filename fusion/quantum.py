@@ -12,9 +12,8 @@ from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficie
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
-from qmm.registers import RegisterLayout
 
-from .assembly import fusion_circuit, restrict
+from .assembly import build_registers, fusion_circuit, restrict
 from .classical import concat_counterparts
 from .entanglers import Entangler, Ring
 from .patterns import PatternCache, fuse_by_pattern
@@ -68,18 +67,9 @@ class QuantumFusion(Fusion):
 
     def build(self, widths: Mapping[str, int]) -> None:
         """Registers in the order of `widths`. Raises InputError where a register is too small, or given for no modality."""
-        for what, given in (("qubits", self.qubits), ("feature maps", self._plans)):
-            unknown = sorted(set(given) - set(widths) - {""})
-            if unknown:
-                raise InputError(f"{what} are given for {', '.join(unknown)}, the model's modalities are {', '.join(widths)}")
-        maps = {m: copy.deepcopy(self._plans.get(m, self._plans[""])) for m in widths}
-        sizes = {m: self.qubits.get(m, maps[m].least_qubits(k)) for m, k in widths.items()}
-        self.layout, self.widths = RegisterLayout(sizes), dict(widths)
-        for modality, feature_map in maps.items():
-            try:
-                feature_map.build(widths[modality], sizes[modality], self.layers if self.reupload else 1)
-            except InputError as error:
-                raise InputError(f"{modality!r}: {error}") from error
+        uploads = self.layers if self.reupload else 1
+        self.layout, maps = build_registers(widths, self.qubits, self._plans, uploads)
+        self.widths = dict(widths)
         self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
         parts = self.ansatz, self.entangler, self.readout
         self._full = fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload)
