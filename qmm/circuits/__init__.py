@@ -5,8 +5,27 @@ from qmm.circuits.contracts import Ansatz, Encoding, FeatureMap, Readout
 from qmm.circuits.counting import Counts, count
 from qmm.circuits.drawing import across_registers, draw, draw_latex, draw_text
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
+from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, real_state, split_angles
-from qmm.circuits.observables import ZAndZZAcross, cross_pairs, z_of_each, zz_across
+from qmm.circuits.observables import (
+    basis_state_projectors,
+    cross_pairs,
+    parities,
+    pauli_strings,
+    random_paulis,
+    z_of_each,
+    zz_across,
+)
+from qmm.circuits.readouts import (
+    Parity,
+    PauliStrings,
+    RandomPaulis,
+    RegisterProbabilities,
+    SingleRegister,
+    TrainableObservable,
+    ZAndZZAcross,
+    ZReadout,
+)
 from qmm.circuits.superposition import SuperpositionEncoding, superposition_encoding
 
 __all__ = [
@@ -16,20 +35,36 @@ __all__ = [
     "Encoding",
     "FeatureMap",
     "HardwareEfficient",
+    "Parity",
+    "PauliStrings",
+    "RandomPaulis",
     "Readout",
+    "RegisterProbabilities",
+    "Setting",
+    "SingleRegister",
     "SuperpositionEncoding",
+    "TrainableObservable",
     "ZAndZZAcross",
+    "ZReadout",
     "across_registers",
     "angle_encoding",
+    "basis_state_projectors",
     "count",
     "cross_pairs",
     "diagonal_phases",
     "draw",
     "draw_latex",
     "draw_text",
+    "measured",
     "multiplexed_rotation",
+    "parities",
+    "pauli_strings",
+    "random_paulis",
     "real_state",
     "rotations_and_ring",
+    "settings",
+    "shots",
+    "shots_per_setting",
     "split_angles",
     "superposition_encoding",
     "z_of_each",
