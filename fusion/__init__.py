@@ -3,5 +3,15 @@
 from .classical import ConcatFusion, match_mlp
 from .entanglers import Entangler, Pairs, Ring
 from .quantum import QuantumFusion
+from .superposition import SuperpositionFusion, superposition_circuit
 
-__all__ = ["ConcatFusion", "Entangler", "Pairs", "QuantumFusion", "Ring", "match_mlp"]
+__all__ = [
+    "ConcatFusion",
+    "Entangler",
+    "Pairs",
+    "QuantumFusion",
+    "Ring",
+    "SuperpositionFusion",
+    "match_mlp",
+    "superposition_circuit",
+]

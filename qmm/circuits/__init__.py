@@ -6,7 +6,7 @@ from qmm.circuits.counting import Counts, count
 from qmm.circuits.drawing import across_registers, draw, draw_latex, draw_text
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
 from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
-from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, real_state, split_angles
+from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, phase_turns, real_state, state_turns, turns_of
 from qmm.circuits.observables import (
     basis_state_projectors,
     cross_pairs,
@@ -59,14 +59,16 @@ __all__ = [
     "multiplexed_rotation",
     "parities",
     "pauli_strings",
+    "phase_turns",
     "random_paulis",
     "real_state",
     "rotations_and_ring",
     "settings",
     "shots",
     "shots_per_setting",
-    "split_angles",
+    "state_turns",
     "superposition_encoding",
+    "turns_of",
     "z_of_each",
     "zz_across",
 ]
