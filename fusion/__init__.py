@@ -2,16 +2,22 @@
 
 from .classical import ConcatFusion, match_mlp
 from .entanglers import Entangler, Pairs, Ring
+from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
 from .quantum import QuantumFusion
 from .superposition import SuperpositionFusion, superposition_circuit
 
 __all__ = [
     "ConcatFusion",
     "Entangler",
+    "FidelityKernel",
+    "KernelFusion",
     "Pairs",
+    "ProjectedKernel",
     "QuantumFusion",
+    "QuantumKernel",
     "Ring",
     "SuperpositionFusion",
     "match_mlp",
     "superposition_circuit",
+    "target_alignment",
 ]
