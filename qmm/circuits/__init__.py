@@ -2,9 +2,18 @@
 
 from qmm.circuits.ansatz import HardwareEfficient, rotations_and_ring
 from qmm.circuits.contracts import Ansatz, Encoding, FeatureMap, Readout
-from qmm.circuits.counting import Counts, count
+from qmm.circuits.counting import Counts, count, state_bytes, step_time
 from qmm.circuits.drawing import across_registers, draw, draw_latex, draw_text
+from qmm.circuits.expressibility import (
+    Dimension,
+    effective_dimension,
+    entangling_capability,
+    expressibility,
+    haar_divergence,
+    meyer_wallach,
+)
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
+from qmm.circuits.hardware import HardwareCost, device, devices, hardware_cost
 from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, phase_turns, real_state, state_turns, turns_of
 from qmm.circuits.observables import (
@@ -32,8 +41,10 @@ __all__ = [
     "Ansatz",
     "Counts",
     "DenseAngleEncoding",
+    "Dimension",
     "Encoding",
     "FeatureMap",
+    "HardwareCost",
     "HardwareEfficient",
     "Parity",
     "PauliStrings",
@@ -51,11 +62,19 @@ __all__ = [
     "basis_state_projectors",
     "count",
     "cross_pairs",
+    "device",
+    "devices",
     "diagonal_phases",
     "draw",
     "draw_latex",
     "draw_text",
+    "effective_dimension",
+    "entangling_capability",
+    "expressibility",
+    "haar_divergence",
+    "hardware_cost",
     "measured",
+    "meyer_wallach",
     "multiplexed_rotation",
     "parities",
     "pauli_strings",
@@ -66,7 +85,9 @@ __all__ = [
     "settings",
     "shots",
     "shots_per_setting",
+    "state_bytes",
     "state_turns",
+    "step_time",
     "superposition_encoding",
     "turns_of",
     "z_of_each",
