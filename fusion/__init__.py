@@ -1,8 +1,10 @@
 """Fusion: how modalities meet. The quantum members, and the classical ones they are measured against."""
 
+from .attention import QuantumSelfAttention, attention_circuit
 from .classical import ConcatFusion, match_mlp
 from .entanglers import Entangler, Pairs, Ring
 from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
+from .mixture import MixtureFusion
 from .quantum import QuantumFusion
 from .superposition import SuperpositionFusion, superposition_circuit
 
@@ -11,12 +13,15 @@ __all__ = [
     "Entangler",
     "FidelityKernel",
     "KernelFusion",
+    "MixtureFusion",
     "Pairs",
     "ProjectedKernel",
     "QuantumFusion",
     "QuantumKernel",
+    "QuantumSelfAttention",
     "Ring",
     "SuperpositionFusion",
+    "attention_circuit",
     "match_mlp",
     "superposition_circuit",
     "target_alignment",
