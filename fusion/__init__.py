@@ -4,6 +4,7 @@ from .attention import QuantumSelfAttention, attention_circuit
 from .classical import ConcatFusion, match_mlp
 from .entanglers import Entangler, Pairs, Ring
 from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
+from .lcu import LCUFusion, lcu_circuit
 from .mixture import MixtureFusion
 from .quantum import QuantumFusion
 from .superposition import SuperpositionFusion, superposition_circuit
@@ -13,6 +14,7 @@ __all__ = [
     "Entangler",
     "FidelityKernel",
     "KernelFusion",
+    "LCUFusion",
     "MixtureFusion",
     "Pairs",
     "ProjectedKernel",
@@ -22,6 +24,7 @@ __all__ = [
     "Ring",
     "SuperpositionFusion",
     "attention_circuit",
+    "lcu_circuit",
     "match_mlp",
     "superposition_circuit",
     "target_alignment",
