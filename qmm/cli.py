@@ -1,15 +1,17 @@
-"""The command line: `qmm fit | validate | test | predict | study`. Names no wing; configurations do."""
+"""The command line: `qmm fit | validate | test | predict | circuit | study`. Names no wing; configurations do."""
 
 import argparse
 import sys
 
 from qmm.errors import InputError
+from qmm.suggestions import did_you_mean
 
 COMMANDS = {
     "fit": "train, then evaluate on the test split (or, without one, on val)",
     "validate": "evaluate a checkpoint on the val split",
     "test": "evaluate a checkpoint on the test split",
     "predict": "label files with a checkpoint",
+    "circuit": "draw, count and cost a fusion's circuits; `circuit sweep`: over qubits and layers",
     "study": "compare arms over seeds; resumable",
 }
 
@@ -23,13 +25,19 @@ def main(args: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n" + "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()),
     )
-    top.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    top.add_argument("command", metavar="COMMAND")
     command = top.parse_args(given[:1]).command
+    if command not in COMMANDS:
+        top.error(f"there is no command {command!r}{did_you_mean(command, COMMANDS)}; `qmm --help` lists them")
     try:  # each command imports what it needs: Lightning alone takes seconds
         if command == "predict":
             from qmm.predicting import main as predict
 
             predict(given[1:])
+        elif command == "circuit":
+            from qmm.costs.cli import main as circuit
+
+            circuit(given[1:])
         elif command == "study":
             from qmm.study.cli import main as study
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from qmm.config import Configurable
 from qmm.errors import InputError
+from qmm.suggestions import did_you_mean, exported_classes
 from qmm.training.checkpoints import check_shapes, read_checkpoint
 
 TRUSTED = ("qmm", "torch.nn", "torchvision.transforms", "torchaudio.transforms")
@@ -57,5 +58,6 @@ def find_class(path: str, allow: Collection[str] = ()) -> type:
         )
     found = getattr(import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module | Configurable)):
-        raise InputError(f"the checkpoint names {path}, which is no part of a model or its data")
+        meant = did_you_mean(name, exported_classes(module))
+        raise InputError(f"the checkpoint names {path}, which is no part of a model or its data{meant}")
     return found

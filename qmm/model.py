@@ -66,7 +66,7 @@ class MultimodalModel(Configurable, nn.Module):
             raise InputError("the model has no modality; give it at least one branch (vision, audio, text or others)")
         widths = {modality: branch.compressor.features for modality, branch in self.branches.items()}
         fusion.build(widths)
-        self.fusion = _counterpart(fusion, decoder, widths, counterpart) if counterpart else fusion
+        self.fusion = counterpart_of(fusion, decoder, widths, counterpart) if counterpart else fusion
         self.decoder = decoder
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
@@ -90,7 +90,8 @@ class MultimodalModel(Configurable, nn.Module):
         return losses
 
 
-def _counterpart(fusion: Fusion, decoder: Decoder, widths: Mapping[str, int], name: str) -> Fusion:
+def counterpart_of(fusion: Fusion, decoder: Decoder, widths: Mapping[str, int], name: str) -> Fusion:
+    """The fusion that a built one names as its counterpart, built for the same features and as large, decoder included."""
     own = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
     budget = Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
     found = fusion.counterparts(budget)

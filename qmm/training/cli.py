@@ -5,9 +5,11 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -15,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from qmm.errors import InputError
+from qmm.suggestions import suggestions
 from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder
 from qmm.training.checkpoints import read_checkpoint
 
@@ -25,10 +28,19 @@ QUIET = (
 """Warnings that tell a user of the command line nothing."""
 
 
+class SuggestingParser(LightningArgumentParser):
+    """Where a configuration names what does not exist, says what was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        parsers = [self, *getattr(self._subcommands_action, "_name_parser_map", {}).values()]
+        options = {action.dest for parser in parsers for action in parser._actions}
+        super().error("\n".join([message, *suggestions(message, options)]), ex)
+
+
 class TrainingCLI(LightningCLI):
     """LightningCLI with one folder a run, and with the precedence checkpoint < configs in order < flags."""
 
-    def __init__(self, args: ArgsType = None):
+    def __init__(self, args: ArgsType = None, prog: str = "qmm", run: bool = True):
         for message in QUIET:
             warnings.filterwarnings("ignore", message)
         super().__init__(
@@ -39,7 +51,9 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=None,  # the run's folder gets the configuration before anything long begins
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={"prog": "qmm"},
+            parser_class=SuggestingParser,
+            parser_kwargs={"prog": prog},
+            run=run,
             load_from_checkpoint_support=False,  # checkpoints describe themselves, see MultimodalTask.on_save_checkpoint
             args=args,
         )
@@ -56,9 +70,7 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
-        parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
-        parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
+        self.add_run_arguments(parser)
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments(
             "data",
@@ -66,6 +78,12 @@ class TrainingCLI(LightningCLI):
             compute_fn=lambda data: getattr(data, "classes", None),
             apply_on="instantiate",
         )
+
+    @staticmethod
+    def add_run_arguments(parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
+        parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
+        parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """A checkpoint's own configuration goes in front of all others, so that every one of them overrides it."""
@@ -77,10 +95,11 @@ class TrainingCLI(LightningCLI):
             self.config = parser.parse_args(given)
             return
         known = read_checkpoint(path).get("qmm", {})
+        commands = 1 if self.subcommands() else 0
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump(_as_config(known), file)
             file.flush()
-            self.config = parser.parse_args([given[0], "--config", file.name, *given[1:]])
+            self.config = parser.parse_args([*given[:commands], "--config", file.name, *given[commands:]])
 
     def _parse_ckpt_path(self) -> None:
         """LightningCLI lets a checkpoint override configs and flags; `parse_arguments` does the reverse."""
@@ -146,6 +165,40 @@ class TrainingCLI(LightningCLI):
         elif "val" in splits:
             self.trainer.validate(self.model, datamodule=self.datamodule)
         print(f"The run's folder: {self.folder}")
+
+
+class ConfigurationCLI(TrainingCLI):
+    """Reads what `qmm fit` reads, and makes nothing of it: `config` is the result. Neither data nor weights need be there."""
+
+    def __init__(self, args: Sequence[str], prog: str):
+        super().__init__(list(args), prog, run=False)
+
+    def _set_seed(self) -> None:
+        torch.manual_seed(self.config["seed_everything"])
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {}
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True, required=False)
+        parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        self.add_run_arguments(parser)
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None, help="A checkpoint; what it says of itself comes first."
+        )
+
+    def before_instantiate_classes(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def after_instantiate_classes(self) -> None:
+        pass
 
 
 def _as_config(known: dict[str, Any]) -> dict[str, Any]:

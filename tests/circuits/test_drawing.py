@@ -1,5 +1,7 @@
 """Drawings set gates across registers off, whatever they are, and leave the circuit as it was."""
 
+from typing import Any
+
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
@@ -36,7 +38,8 @@ def colours(circuit: QuantumCircuit) -> list[str]:
     artists = [*axes.patches, *axes.lines, *axes.collections]
     found = []
     for artist in artists:
-        found.append(to_hex(artist.get_facecolor() if hasattr(artist, "get_facecolor") else artist.get_color()))
+        colour: Any = artist.get_facecolor if hasattr(artist, "get_facecolor") else artist.get_color  # type: ignore[attr-defined]
+        found.append(to_hex(colour()))
     return found
 
 

@@ -1,0 +1,58 @@
+"""`qmm circuit`"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from qmm.errors import InputError
+from qmm.files import write_json
+from qmm.suggestions import did_you_mean
+
+_FORMATS = "circuit.png, circuit.svg, circuit.tex (LaTeX), circuit.qasm (OpenQASM 3)"
+
+
+def main(args: list[str]) -> None:
+    """Draws, exports, counts and costs the circuits of a configuration's fusion; or sweeps."""
+    if args[:1] == ["sweep"]:
+        from qmm.costs.sweep_cli import main as sweep
+
+        sweep(args[1:])
+        return
+    options, configuration = _parser().parse_known_args(args)
+    if options.precision <= 0 or (options.batch is not None and options.batch < 1):
+        raise InputError(f"--precision {options.precision}, --batch {options.batch}: both must be positive")
+    from qmm.costs.report import report  # Lightning and Qiskit, which take seconds
+
+    costs = report(options, configuration)
+    if options.json:
+        write_json(Path(options.json), costs)
+        print(f"All of it: {options.json}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qmm circuit",
+        description="Draw a fusion's circuits and say what they cost. `qmm circuit sweep --help`: over qubits and layers.",
+        epilog="Every other flag is one of `qmm fit`: --config FILE (again for overlays), --ckpt_path FILE, "
+        "--model.init_args.model.fusion.init_args.layers 2 ... Neither data nor pretrained weights need be there.",
+        usage="qmm circuit --config FILE [--config OVERLAY ...] [options] [flags of qmm fit]",
+        allow_abbrev=False,
+    )
+    drawn = parser.add_argument_group("drawing")
+    drawn.add_argument("--out", help=f"folder for {_FORMATS} (default: circuits/NAME)")
+    drawn.add_argument("--text", action="store_true", help="draw the circuits in the terminal, too")
+    drawn.add_argument("--present", nargs="+", metavar="MODALITY", help="of a sample that has these modalities alone")
+    costs = parser.add_argument_group("costs")
+    costs.add_argument("--precision", type=float, default=0.01, help="shots are for this standard error (default: 0.01)")
+    costs.add_argument("--batch", type=int, help="samples in a training step (default: the data's batch_size)")
+    costs.add_argument("--json", metavar="FILE", help="write every number there as well")
+    return parser
+
+
+def chosen(present: list[str] | None, modalities: Any) -> tuple[str, ...]:
+    """The modalities in `present`, in the order of the model; all where there is none. Raises InputError for unknown ones."""
+    for name in present or ():
+        if name not in modalities:
+            raise InputError(f"--present {name}: the model has {', '.join(modalities)}{did_you_mean(name, modalities)}")
+    return tuple(m for m in modalities if present is None or m in present)

@@ -1,0 +1,177 @@
+"""`qmm circuit`, as a user meets it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from qiskit import qasm3
+from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
+from qiskit.quantum_info import Operator
+
+from qmm.circuits.exporting import to_qasm3
+from qmm.costs.accounting import dead_weights
+from qmm.costs.configuration import configured_fusion
+from qmm.quantum import Circuit, Probabilities
+
+Qmm = Callable[..., Any]
+FUSION = "--model.init_args.model.fusion.init_args"
+
+
+def costs_of(qmm: Qmm, folder: Path, *args: object) -> dict[str, Any]:
+    qmm("circuit", *args, "--out", folder, "--json", folder / "costs.json")
+    return json.loads((folder / "costs.json").read_text())
+
+
+def test_draws_counts_and_exports(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    shown = qmm("circuit", *tiny, "--out", tmp_path / "drawn", "--json", tmp_path / "costs.json", "--text").stdout
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    circuit = configured_fusion(tiny).fusion.circuits()["fusion"]
+    fusion = costs["circuits"]["fusion"]
+    names = "qubits", "depth", "gates", "inputs", "parameters", "observables", "dead", "measurement_settings", "shots"
+    drawn = circuit.quantum_circuit
+    assert [fusion[n] for n in names] == [3, drawn.depth(), drawn.size(), 6, 18, 6, [], 1, 10_000]
+    assert fusion["two_qubit_gates"] == fusion["gates_across_registers"] == drawn.count_ops()["cx"]  # a qubit each
+    assert costs["step"]["batch"] == 12
+    assert costs["parameters"] == {"total": 18, "trained": 18, "in_circuits": 18}
+    assert all(word in shown for word in ("10,000", "vision 1, audio 1, text 1", "vision: "))
+    with Image.open(tmp_path / "drawn" / "circuit.png") as picture:
+        assert min(picture.size) > 200
+    assert "<svg" in (tmp_path / "drawn" / "circuit.svg").read_text()
+    assert r"\documentclass" in (tmp_path / "drawn" / "circuit.tex").read_text()
+    loaded = qasm3.loads((tmp_path / "drawn" / "circuit.qasm").read_text())
+    assert [register.name for register in loaded.qregs] == ["vision", "audio", "text"]
+    assert loaded.num_parameters == 24
+
+
+def test_flags_and_overlays_override_as_in_fit(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"model": {"init_args": {"model": {"fusion": {"init_args": {"layers": 2}}}}}}))
+    two = costs_of(qmm, tmp_path, *tiny, "--config", overlay)
+    one = costs_of(qmm, tmp_path, *tiny, "--config", overlay, f"{FUSION}.layers", 1)
+    assert [c["circuits"]["fusion"]["parameters"] for c in (two, one)] == [12, 6]
+
+
+def test_a_checkpoint_is_a_configuration(qmm: Qmm, trained: Path, tmp_path: Path) -> None:
+    costs = costs_of(qmm, tmp_path, "--ckpt_path", trained / "checkpoints" / "last.ckpt")
+    assert costs["circuits"]["fusion"]["parameters"] == 18
+
+
+@pytest.mark.parametrize("config", ["av_scenes", "mosi"])
+def test_data_need_not_be_there(qmm: Qmm, repository: Path, tmp_path: Path, config: str) -> None:
+    file = ["--config", repository / "configs" / f"{config}.yaml", "--data.init_args.path", tmp_path / "gone"]
+    costs = costs_of(qmm, tmp_path, *file)
+    assert costs["fusion"] == "QuantumFusion"
+    assert costs["circuits"]["fusion"]["dead"] == []
+
+
+def test_nor_pretrained_weights(qmm: Qmm, repository: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "pretrained.yaml"
+    encoder = {"init_args": {"pretrained": str(tmp_path / "gone"), "architecture": None, "stem": None}}
+    overlay.write_text(yaml.safe_dump({"model": {"init_args": {"model": {"vision": {"encoder": encoder}}}}}))
+    assert costs_of(qmm, tmp_path, "--config", repository / "configs" / "quickstart.yaml", "--config", overlay)["circuits"]
+
+
+def test_a_sample_with_some_modalities(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    costs = costs_of(qmm, tmp_path, *tiny, "--present", "text", "vision")
+    assert costs["present"] == ["vision", "text"]
+    assert costs["circuits"]["fusion"]["qubits"] == 2
+    assert costs["circuits"]["fusion"]["inputs"] == 4
+
+
+def test_a_classical_fusion_has_no_circuit(qmm: Qmm, tiny: list[str], repository: Path, tmp_path: Path) -> None:
+    classical = [*tiny, "--config", repository / "configs" / "fusion" / "concat.yaml"]
+    shown = qmm("circuit", *classical, "--out", tmp_path / "none", "--json", tmp_path / "costs.json").stdout
+    assert "ConcatFusion" in shown
+    assert "it has no circuit" in shown
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert costs["circuits"] == {}
+    assert costs["parameters"]["trained"] == costs["parameters"]["total"] > 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_counterpart_needs_the_number_of_classes(qmm: Qmm, repository: Path, tmp_path: Path) -> None:
+    configs = repository / "configs"
+    files = ["--config", configs / "av_scenes.yaml", "--config", configs / "fusion" / "concat.yaml"]
+    gone = ["--data.init_args.path", tmp_path / "gone.jsonl"]
+    refused = qmm("circuit", *files, *gone, ok=False)
+    assert "depends on the number of classes" in refused.stderr
+    assert "gone.jsonl" in refused.stderr
+    named = ["--model.init_args.model.decoder.init_args.classes", "[a, b, c]"]
+    assert costs_of(qmm, tmp_path, *files, *gone, *named)["fusion"] == "ConcatFusion"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "give a configuration"),
+        (["--present", "visoin"], "did you mean 'vision'?"),
+        (["--precision", "0"], "must be positive"),
+        (["--batch", "0"], "must be positive"),
+        (["--config", "gone.yaml"], "gone.yaml"),
+    ],
+)
+def test_says_what_is_wrong(qmm: Qmm, tiny: list[str], args: list[str], message: str) -> None:
+    refused = qmm("circuit", *(tiny if args and args[0] != "--config" else []), *args, ok=False)
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_help_comes_without_the_heavy_libraries(qmm: Qmm) -> None:
+    shown = qmm("circuit", "--help").stdout
+    assert all(flag in shown for flag in ("--present", "--precision", "--out", "--json", "sweep"))
+
+
+def idle() -> Circuit:
+    """The last RZ reaches no Z; the RY in front does; RZ on a qubit that nothing reads is idle too."""
+    circuit, w = QuantumCircuit(2), [Parameter(f"w{i}") for i in range(4)]
+    circuit.ry(w[0], 0)
+    circuit.rz(w[1], 0)
+    circuit.ry(w[2], 1)
+    circuit.rz(w[3], 1)
+    return Circuit.of(circuit, [], w, ["IZ"])
+
+
+def test_weights_that_reach_nothing_are_named() -> None:
+    assert dead_weights(idle()) == ["w1", "w2", "w3"]
+    assert dead_weights(idle()._replace(observables=Probabilities((0, 1)))) == ["w1", "w3"]
+
+
+def awkward() -> Circuit:
+    """Names that OpenQASM does not allow, or that become one; a gate that it does not know."""
+    inner = QuantumCircuit(2, name="inner")
+    inner.rxx(Parameter("t"), 0, 1)
+    inner.append(QuantumCircuit(1, name="nothing").to_gate(), [0])
+    names = ["a.x", "a_x", "0.a-b.zz", "0.ä", "input"]
+    x, y, zz, u, reserved = [Parameter(name) for name in names]
+    circuit = QuantumCircuit(QuantumRegister(1, "a"), QuantumRegister(2, "b"))
+    circuit.ry(x, 0)
+    circuit.rzz(2 * zz + y, 0, 1)
+    circuit.append(inner.to_gate(parameter_map={inner.parameters[0]: u}), [1, 2])
+    circuit.cp(reserved, 2, 0)
+    circuit.ecr(0, 1)
+    return Circuit.of(circuit, [x, y], [zz, u, reserved], ["ZZI", "IIX"])
+
+
+def test_qasm_is_the_same_unitary() -> None:
+    circuit = awkward()
+    program = to_qasm3(circuit)
+    loaded = qasm3.loads(program.text)
+    values = dict(zip([p.name for p in (*circuit.inputs, *circuit.weights)], [0.3, 1.1, -0.7, 0.5, 2.2], strict=True))
+    bound = circuit.quantum_circuit.assign_parameters({p: values[p.name] for p in circuit.quantum_circuit.parameters})
+    again = loaded.assign_parameters({program.names[name]: value for name, value in values.items()})
+    assert Operator(again).equiv(Operator(bound))  # but for the global phase
+    assert "// inputs: a_x, a_x_\n" in program.text
+    assert "// observable 0 (the first qubit is the rightmost): +1 ZZI" in program.text
+
+
+def test_the_fusion_is_the_one_that_fit_would_train(tiny: list[str]) -> None:
+    configured = configured_fusion([*tiny, "--seed_everything", "3"])
+    assert {m: e.features for m, e in configured.entries.items()} == {"vision": 2, "audio": 2, "text": 2}
+    assert configured.batch_size == 12
+    again = configured_fusion([*tiny, "--seed_everything", "3"])
+    assert all(torch.equal(a, b) for a, b in zip(configured.fusion.parameters(), again.fusion.parameters(), strict=True))
