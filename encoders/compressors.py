@@ -9,54 +9,20 @@ deviation is 0.29 of the range. A gain below 1 keeps them nearer to the middle.
 """
 
 import math
-from abc import abstractmethod
-from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qmm.contracts import Compressor
-from qmm.errors import InputError
-
+from ._squashed import Fitted, Squashed
 from ._statistics import Standardise
 
 _WINDOW = 512
 """Samples that running statistics look back on: enough for a steady variance, few enough to follow a learning encoder."""
 
 
-class _Squashed(Compressor):
-    """The range and the squash, which all share."""
-
-    def __init__(self, features: int, low: float, high: float, gain: float):
-        super().__init__()
-        if features < 1:
-            raise InputError(f"features={features}: a compressor gives at least 1 angle")
-        if not (math.isfinite(low) and math.isfinite(high) and low < high and gain > 0):
-            raise InputError(f"low={low}, high={high}, gain={gain}: expected low < high, both finite, and a gain above 0")
-        self.features, self.low, self.high, self.gain = features, low, high, gain
-        self._bounds = _within_float32(low, high)
-
-    @abstractmethod
-    def scores(self, pooled: Tensor) -> Tensor:
-        """(B, D) -> (B, k), standardised"""
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """(B, D) -> (B, k) in [low, high]"""
-        share = torch.special.ndtr(self.gain * self.scores(pooled).float())
-        return (self.low + (self.high - self.low) * share).clamp(*self._bounds)
-
-
-def _within_float32(low: float, high: float) -> tuple[float, float]:
-    """The outermost float32 numbers within [low, high]: float32's pi is larger than pi."""
-    lowest, highest = np.float32(low), np.float32(high)
-    lowest = np.nextafter(lowest, np.float32(np.inf)) if float(lowest) < low else lowest
-    highest = np.nextafter(highest, np.float32(-np.inf)) if float(highest) > high else highest
-    return float(lowest), float(highest)
-
-
-class LinearCompressor(_Squashed):
+class LinearCompressor(Squashed):
     """One linear layer, standardised, squashed into [low, high].
 
     Args:
@@ -77,7 +43,7 @@ class LinearCompressor(_Squashed):
         return self.standardise(self.linear(pooled))
 
 
-class MLPCompressor(_Squashed):
+class MLPCompressor(Squashed):
     """A small MLP (linear layers, GELU and dropout between them), standardised, squashed into [low, high].
 
     Args:
@@ -113,7 +79,7 @@ class MLPCompressor(_Squashed):
         return self.standardise(self.layers(pooled))
 
 
-class PCACompressor(_Squashed):
+class PCACompressor(Fitted):
     """scikit-learn's principal components of the training split, squashed into [low, high]; nothing in it is trained.
 
     Args:
@@ -125,56 +91,10 @@ class PCACompressor(_Squashed):
             deviation, so that later components make smaller angles' differences.
     """
 
-    mean: Tensor
-    components: Tensor
-    scale: Tensor
-    fitted: Tensor
-
     def __init__(self, features: int, low: float = 0.0, high: float = math.pi, gain: float = 1.0, whiten: bool = True):
-        super().__init__(features, low, high, gain)
-        self.whiten = whiten
-        self._known_fitted = False
+        super().__init__(features, low, high, gain, whiten)
 
-    def build(self, in_features: int) -> None:
-        """Raises InputError when there are more components than input features."""
-        if self.features > in_features:
-            raise InputError(f"PCACompressor: {self.features} components of {in_features} features; ask for no more than these")
-        self.register_buffer("mean", torch.zeros(in_features))
-        self.register_buffer("components", torch.zeros(self.features, in_features))
-        self.register_buffer("scale", torch.ones(self.features))
-        self.register_buffer("fitted", torch.tensor(False))
-
-    @property
-    def needs_fit(self) -> bool:
-        self._known_fitted = self._known_fitted or bool(self.fitted)  # a buffer on a GPU is not asked at every step
-        return not self._known_fitted
-
-    def fit(self, pooled: Iterable[Tensor]) -> None:
-        """Fit on (b, D) batches of the training split.
-
-        Raises InputError when they hold fewer samples, or fewer independent directions, than there are components.
-        """
+    def decompose(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         from sklearn.decomposition import PCA
 
-        samples = torch.cat([batch.detach().cpu().double() for batch in pooled]).numpy()
-        if len(samples) < self.features:
-            raise InputError(
-                f"PCACompressor: {self.features} components from {len(samples)} samples; more samples, or fewer of them"
-            )
-        pca = PCA(self.features, svd_solver="full").fit(samples)
-        rank = int((pca.explained_variance_ > 1e-10 * samples.var(0).sum()).sum())
-        if rank < self.features:
-            raise InputError(
-                f"PCACompressor: {self.features} components, but the training features vary in {rank} directions only; "
-                f"ask for at most {rank}"
-            )
-        deviation = np.sqrt(pca.explained_variance_)
-        scale = deviation if self.whiten else np.full(self.features, deviation[0])
-        for buffer, values in ((self.mean, pca.mean_), (self.components, pca.components_), (self.scale, scale)):
-            buffer.copy_(torch.from_numpy(values))
-        self.fitted.fill_(True)
-
-    def scores(self, pooled: Tensor) -> Tensor:
-        if self.needs_fit:
-            raise InputError("PCACompressor is used before it was fitted; call fit on the training split's features first")
-        return (pooled - self.mean) @ self.components.T / self.scale
+        return PCA(self.features, svd_solver="full").fit(samples).components_
