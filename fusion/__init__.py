@@ -6,6 +6,7 @@ from .entanglers import Entangler, Pairs, Ring
 from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
 from .lcu import LCUFusion, lcu_circuit
 from .mixture import MixtureFusion
+from .multi_encoder import MultiEncoderFusion, encoder_circuit
 from .quantum import QuantumFusion
 from .superposition import SuperpositionFusion, superposition_circuit
 
@@ -16,6 +17,7 @@ __all__ = [
     "KernelFusion",
     "LCUFusion",
     "MixtureFusion",
+    "MultiEncoderFusion",
     "Pairs",
     "ProjectedKernel",
     "QuantumFusion",
@@ -24,6 +26,7 @@ __all__ = [
     "Ring",
     "SuperpositionFusion",
     "attention_circuit",
+    "encoder_circuit",
     "lcu_circuit",
     "match_mlp",
     "superposition_circuit",

@@ -14,6 +14,7 @@ from qmm.circuits.expressibility import (
 )
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
 from qmm.circuits.hardware import HardwareCost, device, devices, hardware_cost
+from qmm.circuits.long_range import LongRange, long_range_layer
 from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, phase_turns, real_state, state_turns, turns_of
 from qmm.circuits.observables import (
@@ -46,6 +47,7 @@ __all__ = [
     "FeatureMap",
     "HardwareCost",
     "HardwareEfficient",
+    "LongRange",
     "Parity",
     "PauliStrings",
     "RandomPaulis",
@@ -73,6 +75,7 @@ __all__ = [
     "expressibility",
     "haar_divergence",
     "hardware_cost",
+    "long_range_layer",
     "measured",
     "meyer_wallach",
     "multiplexed_rotation",
