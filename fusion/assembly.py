@@ -98,7 +98,8 @@ class Restriction(NamedTuple):
 def restrict(full: Circuit, layout: RegisterLayout, present: Collection[str]) -> Restriction:
     """Delete every instruction and every observable that touches a register not in `present`; nothing is rewired.
 
-    The absent qubits, on which nothing is left, are dropped; an input goes with its modality, by which it is named.
+    The absent qubits, on which nothing is left, are dropped; an input goes with its modality, by which it is named. Where all
+    observables go, the circuit that is left has none, and can be drawn, but not run.
     """
     kept = [qubit for modality in layout.restrict(present).modalities for qubit in layout.qubits(modality)]
     place = {full.quantum_circuit.qubits[qubit]: i for i, qubit in enumerate(kept)}
@@ -109,16 +110,13 @@ def restrict(full: Circuit, layout: RegisterLayout, present: Collection[str]) ->
     used = set(circuit.parameters)
     weights = [i for i, weight in enumerate(full.weights) if weight in used]
     observables = [i for i, observable in enumerate(full.observables) if _support(observable) <= set(kept)]
-    return Restriction(
-        Circuit.of(
-            circuit,
-            inputs=[x for x in full.inputs if x.name.rpartition(".")[0] in present],
-            weights=[full.weights[i] for i in weights],
-            observables=[_drop_others(full.observables[i], kept) for i in observables],
-        ),
-        weights,
-        observables,
+    part = Circuit(
+        circuit,
+        inputs=tuple(x for x in full.inputs if x.name.rpartition(".")[0] in present),
+        weights=tuple(full.weights[i] for i in weights),
+        observables=tuple(_drop_others(full.observables[i], kept) for i in observables),
     )
+    return Restriction(part.check() if observables else part, weights, observables)
 
 
 def _support(observable: SparsePauliOp) -> set[int]:

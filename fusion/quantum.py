@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient, Readout, ZAndZZAcross
+from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient, Readout, ZAndZZAcross, drop_unfelt
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
@@ -24,7 +24,8 @@ _SPREAD = 0.3  # of the first weights, in radians; 0.1 to 0.3 learnt alike on sm
 class _Pattern(NamedTuple):
     """The circuit of one set of present modalities, compiled, and where its weights and values belong."""
 
-    compiled: CompiledCircuit
+    compiled: CompiledCircuit | None
+    """None where every observable needs another modality."""
     weights: list[int]
     columns: list[int]
 
@@ -72,7 +73,7 @@ class QuantumFusion(Fusion):
         self.widths = dict(widths)
         self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
         parts = self.ansatz, self.entangler, self.readout
-        self._full = fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload)
+        self._full = drop_unfelt(fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload))
         self.readout.build(len(self._full.observables))
         self.out_features = self.readout.out_features
         self.weights = nn.Parameter(torch.empty(len(self._full.weights)))
@@ -111,6 +112,8 @@ class QuantumFusion(Fusion):
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         """(b, k) features of the modalities that all rows have -> (b, observables), 0 where one needs another modality."""
         pattern = self._patterns[modalities]
+        if pattern.compiled is None:
+            return self.weights[:0].sum().expand(len(features[0]), len(self._full.observables))  # 0, with a gradient of 0
         angles = [self.feature_maps[m](x) for m, x in zip(modalities, features, strict=True)]
         values = expectations(pattern.compiled, torch.cat(angles, dim=1), self.weights[pattern.weights])
         if len(pattern.columns) == len(self._full.observables):
@@ -120,7 +123,8 @@ class QuantumFusion(Fusion):
 
     def _compile(self, modalities: tuple[str, ...]) -> _Pattern:
         part = restrict(self._full, self.layout, modalities)
-        return _Pattern(CompiledCircuit(part.circuit), part.weights, part.observables)
+        compiled = CompiledCircuit(part.circuit) if part.observables else None
+        return _Pattern(compiled, part.weights, part.observables)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
         """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""

@@ -14,6 +14,7 @@ from qmm.circuits.expressibility import (
 )
 from qmm.circuits.feature_maps import DenseAngleEncoding, angle_encoding
 from qmm.circuits.hardware import HardwareCost, device, devices, hardware_cost
+from qmm.circuits.light_cone import drop_unfelt
 from qmm.circuits.long_range import LongRange, long_range_layer
 from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, phase_turns, real_state, state_turns, turns_of
@@ -70,6 +71,7 @@ __all__ = [
     "draw",
     "draw_latex",
     "draw_text",
+    "drop_unfelt",
     "effective_dimension",
     "entangling_capability",
     "expressibility",
