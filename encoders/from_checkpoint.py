@@ -33,10 +33,11 @@ class FromCheckpoint(Encoder):
         self, checkpoint: str | None = None, modality: str | None = None, frozen: bool = True, encoder: Encoder | None = None
     ):
         super().__init__()
-        self._frozen = frozen
-        self.encoder = _read(checkpoint, modality) if checkpoint is not None else encoder
-        if self.encoder is None:
+        if checkpoint is not None:
+            encoder = _read(checkpoint, modality)
+        if encoder is None:
             raise InputError("FromCheckpoint needs `checkpoint`, a .ckpt file of a qmm task, and `modality`")
+        self.encoder, self._frozen = encoder, frozen
         if frozen:
             self.encoder.requires_grad_(False)
         self.dim = self.encoder.dim
