@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import StatevectorSampler
@@ -27,9 +29,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from torch import Tensor
 
-from qmm.circuits import SuperpositionEncoding
+import qmm.circuits
+import qmm.fusion
+from qmm.circuits import Ansatz, FeatureMap, SuperpositionEncoding
+from qmm.config import to_config
+from qmm.contracts import Fusion
 from qmm.errors import InputError
-from qmm.fusion import FidelityKernel, KernelFusion, Pairs, ProjectedKernel, QuantumFusion, QuantumKernel, target_alignment
+from qmm.fusion import (
+    Entangler,
+    FidelityKernel,
+    KernelFusion,
+    Pairs,
+    ProjectedKernel,
+    QuantumFusion,
+    QuantumKernel,
+    target_alignment,
+)
 from qmm.fusion.kernels import GramMatrix, Samples, overlap_circuit
 from qmm.quantum import expectations
 
@@ -177,6 +192,27 @@ def test_qiskit_machine_learning_agrees():
     np.testing.assert_allclose(kernel.gram(x), sampled, atol=5 * 0.5 / np.sqrt(shots))
 
 
+PARTS = {
+    f"{kind}-{part.__name__}": {kind: part}
+    for kind, module, base in (
+        ("feature_map", qmm.circuits, FeatureMap),
+        ("ansatz", qmm.circuits, Ansatz),
+        ("entangler", qmm.fusion, Entangler),
+    )
+    for part in (getattr(module, name) for name in module.__all__)
+    if isinstance(part, type) and issubclass(part, base) and not getattr(part, "__abstractmethods__", None)
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_whatever_parts_the_circuit_has(name):
+    parts: dict[str, Any] = {kind: part() for kind, part in PARTS[name].items()}
+    kernel, x = built(FidelityKernel(layers=1, **parts)), draw([*PATTERNS[3:], PATTERNS[-1]])
+    expected = [[reference(kernel, a, b) for b in x[-2:]] for a in x]
+    np.testing.assert_allclose(kernel.gram(x, x[-2:]), expected, atol=1e-10)
+    assert np.linalg.eigvalsh(kernel.gram(x)).min() > -1e-10
+
+
 def test_projected_features_of_the_absent_are_exactly_0():
     kernel = built(ProjectedKernel())
     values = kernel.represent(("audio",), torch.rand(3, 1, dtype=torch.float64))
@@ -309,6 +345,16 @@ def test_a_kernel_fusion_gives_kernel_values_to_its_landmarks(make):
     torch.testing.assert_close(fusion(angles, present).detach(), torch.as_tensor(expected), atol=1e-12, rtol=0)
     for twin in (copy.deepcopy(fusion), pickle.loads(pickle.dumps(fusion))):
         assert torch.equal(twin(angles, present), fusion(angles, present))
+
+
+def test_yaml_names_its_kernel():
+    described = to_config(KernelFusion(5, ProjectedKernel(gamma=0.3, layers=1, entangler=Pairs())))
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(Fusion, "fusion")
+    text = yaml.safe_dump({"fusion": described})
+    fusion = parser.instantiate_classes(parser.parse_object(yaml.safe_load(text))).fusion
+    assert isinstance(fusion.kernel, ProjectedKernel)
+    assert (fusion.out_features, fusion.kernel.gamma, fusion.kernel.layers, type(fusion.kernel.entangler)) == (5, 0.3, 1, Pairs)
 
 
 def test_its_circuit_measures_what_it_computes():
