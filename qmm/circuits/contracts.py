@@ -71,6 +71,11 @@ class FeatureMap(Configurable, nn.Module, ABC):
     def describe(self) -> Encoding:
         """What the built map costs and does."""
 
+    def described(self, features_per_qubit: str, spectrum: str) -> Encoding:
+        """An Encoding with Qiskit's own counts of one upload's circuit."""
+        circuit = self.circuit([Parameter(f"x{i}") for i in range(self.n_angles)])
+        return Encoding(features_per_qubit, circuit.depth(), circuit.num_nonlocal_gates(), spectrum)
+
 
 class Ansatz(Configurable, ABC):
     """What is trained inside a register: the circuit of one layer. Works for a register of any size, one qubit included."""
