@@ -13,6 +13,7 @@ from qiskit import qasm3
 from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import Operator
 
+from qmm.circuits import expressibility, hardware_cost
 from qmm.circuits.exporting import to_qasm3
 from qmm.costs.accounting import dead_weights
 from qmm.costs.configuration import configured_fusion
@@ -83,6 +84,22 @@ def test_a_sample_with_some_modalities(qmm: Qmm, tiny: list[str], tmp_path: Path
     assert costs["circuits"]["fusion"]["inputs"] == 4
 
 
+def test_on_a_device_and_what_it_expresses(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    flags = ["--device", "fake_manila", "--expressibility", "--effective-dimension", "--seeds", "2"]
+    flags += [f"{FUSION}.layers", "1", "--present", "vision", "audio"]
+    shown = qmm("circuit", *tiny, *flags, "--out", tmp_path, "--json", tmp_path / "costs.json").stdout
+    costs = json.loads((tmp_path / "costs.json").read_text())["circuits"]["fusion"]
+    circuit = configured_fusion([*tiny, f"{FUSION}.layers", "1"]).fusion.circuits(("vision", "audio"))["fusion"]
+    device = hardware_cost(circuit, "fake_manila")
+    assert costs["device"]["quantum_instructions"] == device.quantum_instructions
+    assert costs["device"]["expected_fidelity"] == pytest.approx(device.expected_fidelity)
+    assert costs["expressibility"]["values"] == [expressibility(circuit, seed=seed) for seed in (0, 1)]
+    assert costs["effective_dimension"]["mean"] <= len(circuit.weights)
+    assert 0 <= costs["entangling"]["mean"] <= 1
+    words = "transpiled for fake_manila", "quantum calculation time", "expected fidelity", "effective dimension", "over 2 seeds"
+    assert all(word in shown for word in words)
+
+
 def test_a_classical_fusion_has_no_circuit(qmm: Qmm, tiny: list[str], repository: Path, tmp_path: Path) -> None:
     classical = [*tiny, "--config", repository / "configs" / "fusion" / "concat.yaml"]
     shown = qmm("circuit", *classical, "--out", tmp_path / "none", "--json", tmp_path / "costs.json").stdout
@@ -112,6 +129,8 @@ def test_a_counterpart_needs_the_number_of_classes(qmm: Qmm, repository: Path, t
         (["--present", "visoin"], "did you mean 'vision'?"),
         (["--precision", "0"], "must be positive"),
         (["--batch", "0"], "must be positive"),
+        (["--seeds", "0"], "must be positive"),
+        (["--device", "fake_torin"], "fake_torino"),
         (["--config", "gone.yaml"], "gone.yaml"),
     ],
 )

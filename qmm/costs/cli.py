@@ -20,8 +20,10 @@ def main(args: list[str]) -> None:
         sweep(args[1:])
         return
     options, configuration = _parser().parse_known_args(args)
-    if options.precision <= 0 or (options.batch is not None and options.batch < 1):
-        raise InputError(f"--precision {options.precision}, --batch {options.batch}: both must be positive")
+    given = {"--precision": options.precision, "--seeds": options.seeds, "--batch": options.batch}
+    for flag, value in given.items():
+        if value is not None and value <= 0:
+            raise InputError(f"{flag} {value}: it must be positive")
     from qmm.costs.report import report  # Lightning and Qiskit, which take seconds
 
     costs = report(options, configuration)
@@ -46,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     costs = parser.add_argument_group("costs")
     costs.add_argument("--precision", type=float, default=0.01, help="shots are for this standard error (default: 0.01)")
     costs.add_argument("--batch", type=int, help="samples in a training step (default: the data's batch_size)")
+    costs.add_argument("--device", metavar="NAME", help="transpile for this device as well, e.g. fake_torino")
+    costs.add_argument("--expressibility", action="store_true", help="and entangling capability (arXiv:1905.10876)")
+    costs.add_argument("--effective-dimension", action="store_true", help="for 10,000 samples (arXiv:2011.00027)")
+    costs.add_argument("--seeds", type=int, default=3, help="how often these two are estimated (default: 3)")
     costs.add_argument("--json", metavar="FILE", help="write every number there as well")
     return parser
 

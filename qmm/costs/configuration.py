@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
 
 from qmm.contracts import Compressor, Decoder, Fusion
@@ -40,19 +40,30 @@ def configured_fusion(args: Sequence[str], prog: str = "qmm circuit") -> Configu
 
     Raises InputError where the model is none of ours, or has no fusion.
     """
+    return build(parse(args, prog))
+
+
+def parse(args: Sequence[str], prog: str) -> dict[str, Any]:
+    """The whole configuration, checked, as plain data."""
     config = ConfigurationCLI(args, prog).config
-    plain = config.as_dict() if isinstance(config, Namespace) else dict(config)
+    plain = config.as_dict()
     if not plain.get("model"):
         raise InputError("no model: give a configuration, e.g. `--config configs/quickstart.yaml`, or `--ckpt_path FILE`")
-    model = _arguments(plain["model"]["init_args"].get("model"))
-    if not model.get("fusion"):
+    if not _model(plain).get("fusion"):
         raise InputError(f"{plain['model']['class_path']} has no `model` with a `fusion`; give a task of qmm.tasks")
+    return plain
+
+
+def build(plain: Mapping[str, Any], **changes: Any) -> Configured:
+    """The fusion of a parsed configuration, with `changes` of its own arguments."""
+    model = _model(plain)
     named = {m: model.get(m) for m in _NAMED} | (model.get("others") or {})
     branches = {modality: _arguments(branch) for modality, branch in named.items() if branch}
     if not branches:
         raise InputError("the model has no modality; give it at least one branch (vision, audio, text or others)")
     entries = {m: _entry(branch["compressor"]) for m, branch in branches.items()}
-    fusion = _make(Fusion, model["fusion"])
+    own = fusion_config(plain)
+    fusion = _make(Fusion, {**own, "init_args": {**(own.get("init_args") or {}), **changes}})
     widths = {modality: entry.features for modality, entry in entries.items()}
     fusion.build(widths)
     data = plain.get("data") or {}
@@ -67,6 +78,15 @@ def random_features(entries: Mapping[str, Entry], rows: int, seed: int = 0) -> d
     return {
         m: low + (high - low) * torch.rand(rows, features, generator=generator) for m, (features, low, high) in entries.items()
     }
+
+
+def fusion_config(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`class_path` and `init_args` of a parsed configuration's fusion."""
+    return _model(plain)["fusion"]
+
+
+def _model(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _arguments((plain["model"].get("init_args") or {}).get("model"))
 
 
 def _arguments(config: Any) -> Mapping[str, Any]:

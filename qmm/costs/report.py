@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from qmm.circuits import draw, draw_latex, draw_text
+from qmm.circuits import device, draw, draw_latex, draw_text, hardware_cost
 from qmm.circuits.exporting import to_qasm3
 from qmm.costs.accounting import Step, circuit_costs, parameters, time_step
 from qmm.costs.cli import chosen
 from qmm.costs.configuration import Configured, configured_fusion, random_features
+from qmm.costs.expressing import estimate
 from qmm.quantum import Circuit
 
 _DOTS = 110  # per inch of a PNG
@@ -27,12 +28,19 @@ _WRITTEN = {
     "observables": "observables",
     "measurement_settings": "measurement settings",
 }
+_EXPRESSED = {
+    "expressibility": ("expressibility", "divergence from Haar-random states, 0 is best"),
+    "entangling": ("entangling capability", "Meyer-Wallach, from 0 to 1"),
+    "effective_dimension": ("effective dimension", "of the parameters, for 10,000 samples"),
+}
 
 
 def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
     """Prints the table, writes the drawings; returns every number by name."""
     configured = configured_fusion(args)
     present = chosen(options.present, configured.entries)
+    if options.device:
+        device(options.device)  # whether it exists is better known now
     circuits = configured.fusion.circuits(None if options.present is None else present)
     batch = options.batch or configured.batch_size
     kind = type(configured.fusion).__name__
@@ -44,6 +52,7 @@ def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
         "circuits": {name: circuit_costs(circuit, options.precision, batch) for name, circuit in circuits.items()},
         "step": step_of(configured, present, batch)._asdict(),
     }
+    _add_on_request(found, circuits, options)
     joined = ", ".join(f"{m} ({configured.entries[m].features})" for m in present)
     print(f"{configured.name}: {kind} of {joined} features")
     if not circuits:
@@ -58,6 +67,19 @@ def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
         written = write_drawings(circuits, folder)
         print(f"Written to {folder}: {', '.join(path.name for path in written)}")
     return found
+
+
+def _add_on_request(found: dict[str, Any], circuits: Mapping[str, Circuit], options: argparse.Namespace) -> None:
+    """What a device takes, and what is expressed: they need seconds to minutes."""
+    for name, circuit in circuits.items():
+        if options.device:
+            cost = hardware_cost(circuit, options.device, options.precision)
+            fidelities = {n: getattr(cost, n) for n in ("expected_fidelity", "expected_fidelity_with_decay")}
+            found["circuits"][name]["device"] = {**cost._asdict(), **fidelities}
+    metrics = ["expressibility", "entangling"] * options.expressibility
+    metrics += ["effective_dimension"] * options.effective_dimension
+    for name, estimates in estimate(circuits, metrics, range(options.seeds)).items():
+        found["circuits"][name].update({metric: value._asdict() for metric, value in estimates.items()})
 
 
 def step_of(configured: Configured, present: Sequence[str], batch: int) -> Step:
@@ -90,7 +112,26 @@ def _table(name: str, circuit: Circuit, costs: Mapping[str, Any]) -> list[str]:
         rows["parameters"] += f"   ({len(costs['dead'])} reach no observable: {', '.join(costs['dead'])})"
     rows[f"shots for ±{costs['precision']:g}"] = f"{costs['shots']:,}   (standard error of each observable, at worst)"
     rows["states in memory"] = _bytes(costs["state_bytes"])
-    return ["", name, *_aligned(rows)]
+    for metric, (label, about) in _EXPRESSED.items():
+        if metric in costs:
+            spread = f"±{costs[metric]['std']:.2g} over {len(costs[metric]['values'])} seeds"
+            rows[label] = f"{costs[metric]['mean']:.4g} {spread}   ({about})"
+    return ["", name, *_aligned(rows), *(_on_device(costs["device"]) if "device" in costs else [])]
+
+
+def _on_device(cost: Mapping[str, Any]) -> list[str]:
+    gates, read_out, decayed = (
+        f"{cost[name]:.3f}" for name in ("gate_fidelity", "readout_fidelity", "expected_fidelity_with_decay")
+    )
+    rows = {
+        "quantum instructions": f"{cost['quantum_instructions']:,}   ({cost['two_qubit_gates']:,} of two qubits)",
+        "depth": f"{cost['depth']:,}",
+        "quantum calculation time": f"{_seconds(cost['calculation_time'])}   ({cost['shots']:,} shots of "
+        f"{_seconds(cost['shot_duration'])} a sample; {_seconds(cost['delayed_time'])} with the delay between shots)",
+        "expected fidelity": f"{cost['expected_fidelity']:.3f}   ({gates} of gates, {read_out} of read-out; {decayed} with the "
+        "decay of idle qubits)",
+    }
+    return [f"  transpiled for {cost['device']}", *(f"  {row}" for row in _aligned(rows))]
 
 
 def _summary(found: Mapping[str, Any]) -> list[str]:
@@ -114,3 +155,10 @@ def _bytes(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1024
     return f"{number:,.3g} TiB"
+
+
+def _seconds(number: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if number >= size:
+            return f"{number / size:,.3g} {unit}"
+    return f"{number / 1e-9:.3g} ns"

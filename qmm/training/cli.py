@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -30,6 +30,10 @@ QUIET = (
 
 class SuggestingParser(LightningArgumentParser):
     """Where a configuration names what does not exist, says what was probably meant."""
+
+    def print_usage(self, file: Any = None) -> None:
+        """A line, where the whole of it would hide the error above or below."""
+        print(f"usage: {self.prog} --config FILE [--config OVERLAY ...] [flags]", file=file)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         parsers = [self, *getattr(self._subcommands_action, "_name_parser_map", {}).values()]
@@ -84,6 +88,10 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
         parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
         parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
+        parser.add_argument("--pictures", type=bool, default=True, help="Draw the circuit, learning curves and examples.")
+        parser.add_argument(
+            "--score_on", type=Literal["val", "test"] | None, default=None, help="Split after fit (default: test, else val)."
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """A checkpoint's own configuration goes in front of all others, so that every one of them overrides it."""
@@ -128,7 +136,7 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
         self.folder.mkdir(parents=True, exist_ok=True)
-        callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder))]
+        callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder), pictures=config["pictures"])]
         if config["cache"]:
             callbacks.append(FeatureCaching(config["cache"]))
         plugins = self.trainer_setting("plugins") or []
@@ -160,6 +168,8 @@ class TrainingCLI(LightningCLI):
         if self.trainer_setting("fast_dev_run") or self.trainer.interrupted:
             return
         splits = getattr(self.datamodule, "rows", ())
+        wanted = self._get(self.config, "score_on")
+        splits = [split for split in splits if wanted in (None, split)]
         if "test" in splits:
             self.trainer.test(self.model, datamodule=self.datamodule)
         elif "val" in splits:
