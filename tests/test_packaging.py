@@ -68,7 +68,7 @@ def test_the_wheel_holds_the_wings_as_packages_of_qmm(wheel: Path, repository: P
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == {"qmm"}
     for wing in WINGS:
-        expected = {f"qmm/{wing}/{path.name}" for path in (repository / wing).glob("*.py")}
+        expected = {f"qmm/{path.relative_to(repository)}" for path in (repository / wing).rglob("*.py")}
         assert expected == {name for name in names if name.startswith(f"qmm/{wing}/")}
     assert "qmm/py.typed" in names
 
