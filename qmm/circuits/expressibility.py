@@ -98,7 +98,7 @@ def effective_dimension(
     if not circuit.weights:
         raise InputError("an effective dimension of a circuit without weights; there is nothing to train in it")
     if data_size < 2 or data_size <= 2 * math.pi * math.log(data_size):
-        raise InputError(f"an effective dimension for data of size {data_size}; the formula needs 20 or more")
+        raise InputError(f"an effective dimension for data of size {data_size}; the formula needs 19 or more")
     generator = torch.Generator().manual_seed(seed)
     weights = _angles(_positive(samples, "samples"), len(circuit.weights), generator)
     if inputs is None:
@@ -145,13 +145,12 @@ def _states(circuit: Circuit, count: int, inputs: Tensor | None, seed: int) -> I
     if inputs is not None and inputs.shape != (n_inputs,):
         raise InputError(f"inputs have shape {tuple(inputs.shape)}; give ({n_inputs},) angles, the same for all states")
     generator, compiled = torch.Generator().manual_seed(seed), CompiledCircuit(circuit)
+    weights = _angles(count, len(circuit.weights), generator)
+    drawn = _angles(count, n_inputs, generator) if inputs is None else inputs.detach().double().expand(count, -1)
     rows = max(2, _AMPLITUDES >> circuit.quantum_circuit.num_qubits)
-    for done in range(0, count, rows):
-        size = min(rows, count - done)
-        weights = _angles(size, len(circuit.weights), generator)
-        drawn = _angles(size, n_inputs, generator) if inputs is None else inputs.detach().double().expand(size, -1)
+    for x, w in zip(drawn.float().split(rows), weights.float().split(rows), strict=True):
         with torch.no_grad():
-            yield states(compiled, drawn.float(), weights.float()).numpy(force=True)
+            yield states(compiled, x, w).numpy(force=True)
 
 
 def _angles(rows: int, columns: int, generator: torch.Generator) -> Tensor:

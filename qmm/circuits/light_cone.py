@@ -59,8 +59,9 @@ class _Front:
             self.follow_qubits([])
 
     def follow_qubits(self, more: list[int]) -> None:
-        self._reached = (self._x | self._z).any(axis=0)
-        self._reached[more] = True
+        reached = np.asarray((self._x | self._z).any(axis=0))
+        reached[more] = True
+        self._reached = reached
 
     def passes(self, operation: Operation, places: list[int]) -> bool:
         """Moves before the gate; whether it is felt."""
