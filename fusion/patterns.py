@@ -47,6 +47,7 @@ class PatternCache(Generic[T]):
         self._make, self._kept = make, kept
         self._made: OrderedDict[tuple[str, ...], T] = OrderedDict()
 
+    @torch.compiler.disable  # circuits are compiled as they are; torch.compile has nothing to look for in Qiskit
     def __getitem__(self, modalities: tuple[str, ...]) -> T:
         if modalities not in self._made:
             self._made[modalities] = self._make(modalities)

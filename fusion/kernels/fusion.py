@@ -19,8 +19,8 @@ from .kernel import FidelityKernel, QuantumKernel
 class KernelFusion(Fusion):
     """Features by modality -> k(x, z_j) for L landmarks z_j, all trained: (B, L), values in [0, 1].
 
-    The landmarks are points in the angles' space, with all modalities; they and the kernel's weights learn end to end, and a
-    linear decoder on top makes it a Nystroem machine of L points, which a dual solver need not see the whole data for.
+    The landmarks are points in the angles' space, with all modalities; they and the kernel's weights learn end to end. With a
+    linear decoder on top it is a kernel machine on L points, as after Nystroem, which needs no Gram matrix of all samples.
 
     A missing modality's register stays |0...0> in x's state alone, as in `QuantumKernel`: a landmark counts by how far it is
     that state there, too. With the projected kernel, x's Bloch vectors there are 0.

@@ -72,7 +72,6 @@ class QuantumKernel(Configurable, nn.Module, ABC):
         self.layers, self.qubits = layers, qubits or {}
         self.ansatz, self.entangler = ansatz or HardwareEfficient(), entangler or Ring()
         self._plans = {"": feature_map or DenseAngleEncoding(), **(feature_maps or {})}
-        self._patterns = PatternCache(self._compile)
         self._borrowed = False
 
     def build(self, widths: Mapping[str, int]) -> Self:
@@ -81,6 +80,7 @@ class QuantumKernel(Configurable, nn.Module, ABC):
         self.widths = dict(widths)
         self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
         self._full = kernel_circuit(self.layout, self.feature_maps, self.ansatz, self.entangler, self.layers)
+        self._patterns = PatternCache(self._compile)
         self.weights = nn.Parameter(_SPREAD * torch.randn(len(self._full.weights)))
         return self
 
@@ -94,7 +94,7 @@ class QuantumKernel(Configurable, nn.Module, ABC):
         kernel = cls(**options)
         kernel.layout, kernel.widths, kernel.feature_maps = fusion.layout, fusion.widths, fusion.feature_maps
         kernel._full = fusion.circuit()._replace(observables=tuple(one_qubit_paulis(fusion.layout.n_qubits)))
-        kernel.weights, kernel._borrowed = fusion.weights, True
+        kernel.weights, kernel._patterns, kernel._borrowed = fusion.weights, PatternCache(kernel._compile), True
         return kernel
 
     def config_arguments(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from qmm.quantum.exact import is_transformed
 from qmm.quantum.layer import check_finite, check_shapes
 
 
+@torch.compiler.disable  # it would look into the compilation of the circuit
 def states(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
     """A circuit's state vectors, in Qiskit's order: bit i of an amplitude's index is qubit i. The observables play no part.
 

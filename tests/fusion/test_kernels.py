@@ -347,6 +347,29 @@ def test_a_kernel_fusion_gives_kernel_values_to_its_landmarks(make):
         assert torch.equal(twin(angles, present), fusion(angles, present))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch looks at them while it traces
+def test_torch_compile_leaves_circuits_alone():
+    torch.manual_seed(0)
+    fusion = KernelFusion(landmarks=2)
+    fusion.build(WIDTHS)
+    angles = {m: 3 * torch.rand(3, k) for m, k in WIDTHS.items()}
+    present = {m: torch.ones(3, dtype=torch.bool) for m in WIDTHS}
+    compiled = torch.compile(fusion, backend="aot_eager")(angles, present)
+    torch.testing.assert_close(compiled, fusion(angles, present))
+    compiled.sum().backward()
+    assert fusion.landmarks.grad is not None
+
+
+def test_built_anew_it_is_of_the_new_widths():
+    kernel = FidelityKernel(layers=1).build({"vision": 2, "audio": 2})
+    assert kernel.gram(np.zeros((2, 4))).shape == (2, 2)
+    torch.manual_seed(0)
+    fresh = FidelityKernel(layers=1).build({"vision": 4, "audio": 2})
+    kernel.build({"vision": 4, "audio": 2}).load_state_dict(fresh.state_dict())
+    x = np.random.default_rng(0).uniform(0, 3, (3, 6))
+    np.testing.assert_array_equal(kernel.gram(x), fresh.gram(x))
+
+
 def test_yaml_names_its_kernel():
     described = to_config(KernelFusion(5, ProjectedKernel(gamma=0.3, layers=1, entangler=Pairs())))
     parser = ArgumentParser()
