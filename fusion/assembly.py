@@ -12,6 +12,7 @@ from qmm.errors import InputError
 from qmm.quantum import Circuit
 from qmm.registers import RegisterLayout
 
+from .coupling import Placement, across, inside
 from .entanglers import Entangler
 
 
@@ -49,12 +50,14 @@ def fusion_circuit(
     readout: Readout,
     layers: int,
     reupload: bool,
+    placement: Placement | None = None,
 ) -> Circuit:
     """Each modality's angles go onto its register; then, `layers` times, registers meet, and each is turned by itself.
 
     Being turned last, all that is trained can be read out in Z. With `reupload` the features are written again before every
     layer (arXiv:1907.02085). Inputs stand in the order of the layout, `vision.x0`; weights in the order in which the circuit
-    meets them, named by layer, modality and what the ansatz or the entangler calls them: `0.vision.ry1`.
+    meets them, named by layer, modality and what the ansatz or the entangler calls them: `0.vision.ry1`. With a `placement`,
+    gates stand between neighbours on the device alone (`coupling`).
     """
     circuit = QuantumCircuit(*(QuantumRegister(size, modality) for modality, size in layout.sizes.items()))
     inputs = {m: [Parameter(f"{m}.x{i}") for i in range(feature_maps[m].n_angles)] for m in layout.modalities}
@@ -65,13 +68,19 @@ def fusion_circuit(
         weights.extend(own.values())
         circuit.compose(part.assign_parameters(own), qubits, inplace=True)
 
+    def fitted(part: QuantumCircuit, modality: str, whole: bool) -> QuantumCircuit:
+        return part if placement is None else inside(part, layout.qubits(modality), placement, whole)
+
     for layer in range(layers):
         if layer == 0 or reupload:
             for m, angles in inputs.items():
-                circuit.compose(feature_maps[m].circuit(angles, layer), layout.qubits(m), inplace=True)
-        place(entangler.circuit(layout), range(layout.n_qubits), f"{layer}.")
+                written = fitted(feature_maps[m].circuit(angles, layer), m, whole=True)
+                circuit.compose(written, layout.qubits(m), inplace=True)
+        meeting = entangler.circuit(layout)
+        place(meeting if placement is None else across(meeting, layout, placement), range(layout.n_qubits), f"{layer}.")
         for m, size in layout.sizes.items():
-            place(ansatz.circuit(size), layout.qubits(m), f"{layer}.{m}.")
+            turned = fitted(ansatz.circuit(size), m, whole=len(ansatz.read(size)) < size)
+            place(turned, layout.qubits(m), f"{layer}.{m}.")
     read = [layout.qubits(m)[q] for m, size in layout.sizes.items() for q in ansatz.read(size)]
     return Circuit.of(circuit, [x for angles in inputs.values() for x in angles], weights, readout.observables(layout, read))
 

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient, Readout, ZAndZZAcross, drop_unfelt
+from qmm.circuits.gates import check_name
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 
 from .assembly import build_registers, fusion_circuit, restrict
 from .classical import concat_counterparts
+from .coupling import Placement, coupling_edges, met, place
 from .entanglers import Entangler, Ring
 from .patterns import PatternCache, fuse_by_pattern
+from .shams import SHAMS, sham_local
 
 _SPREAD = 0.3  # of the first weights, in radians; 0.1 to 0.3 learnt alike on small problems; with CX across, uniform was slower
 
@@ -44,6 +47,10 @@ class QuantumFusion(Fusion):
         entangler: How registers meet in each layer; by default Ring, CX from each to the next.
         readout: What is measured; by default ZAndZZAcross, <Z> of every qubit and <ZZ> across.
         reupload: Write the features again before every layer, which lets the outputs follow them at higher frequencies.
+        coupling_map: A device's: its edges [[0, 1], [1, 2], ...], or the name of a snapshot of qiskit-ibm-runtime
+            ("fake_torino"). Registers are then placed on it, and gates stand between neighbours alone (`qmm.fusion.coupling`).
+        sham: "local": gates across registers are replaced by such inside one (`sham_local`); "frozen": nothing in the fusion is
+            trained, its parameters stay at their random start. They have the same parameters and shapes, to compare with.
     """
 
     def __init__(
@@ -56,10 +63,14 @@ class QuantumFusion(Fusion):
         entangler: Entangler | None = None,
         readout: Readout | None = None,
         reupload: bool = False,
+        coupling_map: str | list[list[int]] | None = None,
+        sham: str | None = None,
     ):
         super().__init__()
         if layers < 1:
             raise InputError(f"layers={layers}; a quantum fusion needs at least one")
+        self.sham = None if sham is None else check_name("sham", sham, SHAMS)
+        self._edges = None if coupling_map is None else coupling_edges(coupling_map)
         self.layers, self.qubits, self.reupload = layers, qubits or {}, reupload
         self.ansatz, self.entangler = ansatz or HardwareEfficient(), entangler or Ring()
         self.readout = copy.deepcopy(readout) or ZAndZZAcross()
@@ -67,17 +78,31 @@ class QuantumFusion(Fusion):
         self._patterns = PatternCache(self._compile)
 
     def build(self, widths: Mapping[str, int]) -> None:
-        """Registers in the order of `widths`. Raises InputError where a register is too small, or given for no modality."""
+        """Registers in the order of `widths`.
+
+        Raises InputError where a register is too small, or given for no modality, and where the coupling map cannot hold them.
+        """
         uploads = self.layers if self.reupload else 1
         self.layout, maps = build_registers(widths, self.qubits, self._plans, uploads)
         self.widths = dict(widths)
         self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
         parts = self.ansatz, self.entangler, self.readout
-        self._full = drop_unfelt(fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload))
+        self.placement = self._place()
+        written = fusion_circuit(self.layout, self.feature_maps, *parts, self.layers, self.reupload, self.placement)
+        self._full = drop_unfelt(written)
+        if self.sham == "local":
+            self._full = sham_local(self._full, self.layout)
         self.readout.build(len(self._full.observables))
         self.out_features = self.readout.out_features
         self.weights = nn.Parameter(torch.empty(len(self._full.weights)))
         self.reset_parameters()
+        if self.sham == "frozen":
+            self.requires_grad_(False)
+
+    def _place(self) -> Placement | None:
+        if self._edges is None:
+            return None
+        return place(self.layout, self._edges, met(self.entangler.circuit(self.layout), self.layout))
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -88,9 +113,9 @@ class QuantumFusion(Fusion):
         """
         self.weights.normal_(0.0, _SPREAD)
         turned = {a for item in self._full.quantum_circuit.get_instructions("ry") for a in item.operation.params}
-        for place, weight in enumerate(self._full.weights):
+        for index, weight in enumerate(self._full.weights):
             if weight in turned and weight.name.startswith("0."):
-                self.weights[place] += math.pi / 4
+                self.weights[index] += math.pi / 4
 
     def circuit(self, present: Collection[str] | None = None) -> Circuit:
         """The circuit that fuses the modalities in `present` (default: all), with the qubits of these alone.
@@ -101,6 +126,13 @@ class QuantumFusion(Fusion):
 
     def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
         return {"fusion": self.circuit(present)}
+
+    def initial_layout(self, present: Collection[str] | None = None) -> list[int] | None:
+        """The physical qubits of those of `circuit(present)`, on which it is transpiled without SWAPs; None without a map."""
+        if self.placement is None:
+            return None
+        modalities = self.layout.modalities if present is None else self.layout.restrict(present).modalities
+        return [self.placement.qubits[q] for m in modalities for q in self.layout.qubits(m)]
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F)
@@ -127,5 +159,6 @@ class QuantumFusion(Fusion):
         return _Pattern(compiled, part.weights, part.observables)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""
-        return dict(concat_counterparts(self.widths, budget))
+        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"; the shams."""
+        shams = {f"sham-{kind}": type(self)(**{**self.config_arguments(), "sham": kind}) for kind in SHAMS}
+        return {**concat_counterparts(self.widths, budget), **shams}
