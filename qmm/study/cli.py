@@ -34,11 +34,15 @@ def main(args: list[str]) -> None:
         study = study._replace(arms={arm: study.arms[arm] for arm in options.arms})
     folder = Path(options.folder or Path("studies") / study.name)
     folder.mkdir(parents=True, exist_ok=True)
-    table, failures = run_study(study, folder, options.jobs, flags)
+    outcome = run_study(study, folder, options.jobs, flags)
+    table = outcome.table
     if len(table):
         if study.metric not in table:
             raise InputError(f"the cells report no {study.metric!r}; set `metric` to one of {', '.join(table.columns)}")
-        print(write_report(study, table, folder, "qmm study " + " ".join(args)))
+        print(write_report(study, outcome, folder, "qmm study " + " ".join(args)))
         print(f"Table: {folder / 'results.parquet'}")
-    if failures:
-        sys.exit(f"qmm study: {len(failures)} of {len(study.cells())} cells failed: {', '.join(failures)}")
+    if outcome.failures:
+        n_cells = len(study.trials()) + len(study.arms) * len(study.seeds)
+        untuned = [arm for arm in study.arms if study.tuning is not None and arm not in outcome.chosen]
+        left = f"; not run, since not tuned to the end: {', '.join(untuned)}" if untuned else ""
+        sys.exit(f"qmm study: {len(outcome.failures)} of {n_cells} cells failed: {', '.join(outcome.failures)}{left}")

@@ -6,63 +6,135 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from qmm.study.plan import Study
-from qmm.study.statistics import paired_difference
+from qmm.study.runner import Outcome
+from qmm.study.statistics import holm, paired_difference
+
+MATCHED = 0.05
+"""Arms whose parameters differ from the first one's by more are labelled with how much."""
 
 
-def summary(study: Study, table: pd.DataFrame, command: str) -> str:
-    """Markdown: each arm's mean and spread, and the paired differences between the first arm and each other."""
-    metric = study.metric
-    lines = [
+def summary(study: Study, outcome: Outcome, command: str) -> str:
+    """Markdown: each arm's mean and spread, the paired differences between the first arm and each other, and the tuning."""
+    parts = [
         f"# Study {study.name}",
-        "",
-        f"`{command}`, {metric} on the {'/'.join(sorted(table['split'].unique()))} split",
-        "",
-        f"| arm | {metric} (mean ± standard deviation) | seeds | fusion + decoder parameters | training, s |",
-        "|---|---|---|---|---|",
+        f"`{command}`, {study.metric} on the {'/'.join(sorted(outcome.table['split'].unique()))} split",
+        _arms(study, outcome),
+        _differences(study, outcome.table),
+        _tuning(study, outcome) if study.tuning is not None else "",
     ]
-    arms = [arm for arm in study.arms if arm in set(table["arm"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _arms(study: Study, outcome: Outcome) -> str:
+    table = outcome.table
+    tuned = study.tuning is not None
+    lines = [
+        f"| arm | {study.metric} (mean ± standard deviation) | seeds | fusion + decoder parameters | training, s |"
+        + (" chosen |" if tuned else ""),
+        "|---|---|---|---|---|" + ("---|" if tuned else ""),
+    ]
+    arms = _present(study, table)
+    budget = _parameters(table[table["arm"] == arms[0]])[0]
     for arm in arms:
         rows = table[table["arm"] == arm]
-        spread = f" ± {rows[metric].std():.3f}" if len(rows) > 1 else ""
-        parameters = int((rows["parameters_fusion"] + rows["parameters_decoder"]).iloc[0])
+        spread = f" ± {rows[study.metric].std():.3f}" if len(rows) > 1 else ""
         lines.append(
-            f"| {arm} | {rows[metric].mean():.3f}{spread} | {len(rows)} | {parameters:,} | {rows['fit_seconds'].mean():.0f} |"
+            f"| {arm} | {rows[study.metric].mean():.3f}{spread} | {len(rows)} | {_size(rows, budget)} | "
+            f"{rows['fit_seconds'].mean():.0f} |" + (f" {outcome.chosen[arm]} |" if tuned else "")
         )
-    first = arms[0]
-    lines += [
+    return "\n".join(lines)
+
+
+def _parameters(rows: pd.DataFrame) -> tuple[int, int]:
+    """Of fusion and decoder: all, and those that are trained."""
+    trained, every = (
+        sum(int(rows[f"parameters_{part}{suffix}"].iloc[0]) for part in ("fusion", "decoder"))
+        if f"parameters_fusion{suffix}" in rows
+        else None
+        for suffix in ("", "_total")
+    )
+    return (trained if every is None else every) or 0, trained or 0
+
+
+def _size(rows: pd.DataFrame, budget: int) -> str:
+    every, trained = _parameters(rows)
+    excess = every / budget - 1 if budget else 0.0
+    return (
+        f"{every:,}"
+        + (f", {trained:,} of them trained" if trained != every else "")
+        + (f" ({excess:+.0%})" if abs(excess) > MATCHED else "")
+    )
+
+
+def _differences(study: Study, table: pd.DataFrame) -> str:
+    first, *others = _present(study, table)
+    wide = table.pivot(index="seed", columns="arm", values=study.metric)
+    pairs = {arm: wide[[first, arm]].dropna() for arm in others}
+    pairs = {arm: both for arm, both in pairs.items() if len(both)}
+    if not pairs:
+        return ""
+    found = holm([paired_difference(both[first].tolist(), both[arm].tolist()) for arm, both in pairs.items()])
+    lines = [
+        f"Paired differences over seeds: 95 % interval of each (Student's t), p value adjusted for {len(found)} "
+        f"comparison{'s' if len(found) > 1 else ''} (Holm). Seeds share one split, so nothing here tells how other samples "
+        "would turn out.",
         "",
-        "Paired differences over seeds, 95 % interval (Student's t):",
-        "",
-        "| | difference | interval | verdict |",
-        "|---|---|---|---|",
+        "| | difference | interval | p | verdict |",
+        "|---|---|---|---|---|",
     ]
-    wide = table.pivot(index="seed", columns="arm", values=metric)
-    for arm in arms[1:]:
-        both = wide[[first, arm]].dropna()
-        if len(both):
-            c = paired_difference(both[first].tolist(), both[arm].tolist())
-            lines.append(f"| {first} - {arm} | {c.mean:+.3f} | [{c.low:+.3f}, {c.high:+.3f}], {c.n} seeds | {c.verdict} |")
-    return "\n".join(lines) + "\n"
+    for arm, c in zip(pairs, found, strict=True):
+        interval = f"[{c.low:+.3f}, {c.high:+.3f}], {c.n} seeds"
+        lines.append(f"| {first} - {arm} | {c.mean:+.3f} | {interval} | {c.p:.3f} | {c.verdict} |")
+    return "\n".join(lines)
+
+
+def _tuning(study: Study, outcome: Outcome) -> str:
+    """Every score that a choice was made by."""
+    tuning = study.tuning
+    assert tuning is not None
+    scores = outcome.trials.groupby(["arm", "choice"])[tuning.metric].mean().to_dict()
+    lines = [
+        f"Tuning: {tuning.metric} ({'lowest' if tuning.lowest else 'highest'} is best) on a held-out part of the training "
+        f"split, the same {len(tuning.choices)} settings for every arm, {len(tuning.seeds)} "
+        f"seed{'s' if len(tuning.seeds) > 1 else ''} each; chosen ones bold.",
+        "",
+        "| arm | " + " | ".join(tuning.choices) + " |",
+        "|---|" + "---|" * len(tuning.choices),
+    ]
+    for arm in _present(study, outcome.trials):
+        cells = []
+        for choice in tuning.choices:
+            score = f"{scores[arm, choice]:.3f}" if (arm, choice) in scores else "failed"
+            cells.append(f"**{score}**" if outcome.chosen.get(arm) == choice else score)
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _present(study: Study, table: pd.DataFrame) -> list[str]:
+    there = set(table["arm"])
+    return [arm for arm in study.arms if arm in there]
 
 
 def plot(study: Study, table: pd.DataFrame) -> Figure:
-    """Every cell a dot, every arm's mean a line."""
-    arms = [arm for arm in study.arms if arm in set(table["arm"])]
-    figure = Figure(figsize=(1.5 + 1.2 * len(arms), 4), layout="constrained")
+    """Every cell a dot, every arm's mean a line; arms from the top, the first one's mean drawn through."""
+    arms = _present(study, table)
+    figure = Figure(figsize=(7, 1.5 + 0.35 * len(arms)), layout="constrained")
     axes = figure.subplots()
     for i, arm in enumerate(arms):
         values = table.loc[table["arm"] == arm, study.metric]
-        axes.scatter([i] * len(values), values, alpha=0.6)
-        axes.hlines(values.mean(), i - 0.3, i + 0.3, color="black", linewidth=1)
-    axes.set_xticks(range(len(arms)), arms, rotation=20 if len(arms) > 4 else 0)
-    axes.set(ylabel=study.metric, title=study.name)
-    axes.grid(axis="y", alpha=0.3)
+        axes.scatter(values, [i] * len(values), alpha=0.6)
+        axes.vlines(values.mean(), i - 0.3, i + 0.3, color="black", linewidth=1)
+    axes.axvline(table.loc[table["arm"] == arms[0], study.metric].mean(), color="grey", linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set(xlabel=study.metric, title=study.name)
+    axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def write_report(study: Study, table: pd.DataFrame, folder: Path, command: str) -> str:
+def write_report(study: Study, outcome: Outcome, folder: Path, command: str) -> str:
     """Writes summary.md and summary.png into the study's folder; returns the text."""
-    text = summary(study, table, command)
+    text = summary(study, outcome, command)
     (folder / "summary.md").write_text(text)
-    plot(study, table).savefig(folder / "summary.png", dpi=110)
+    plot(study, outcome.table).savefig(folder / "summary.png", dpi=110)
     return text

@@ -1,16 +1,15 @@
 """Runs the cells of a study, each in a process of its own; a finished cell is never run again."""
 
-import ctypes
 import json
 import os
-import signal
-import subprocess
+import queue
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -18,51 +17,118 @@ from tqdm.auto import tqdm
 
 from qmm.errors import InputError
 from qmm.files import write_json
-from qmm.study.plan import Cell, Study
+from qmm.study.plan import Cell, Config, Study
+from qmm.study.worker import Worker
+
+SCORED_ON_HELD_OUT = {"score_on": "val", "pictures": False}
+"""Overlay of cells that tune: `val` is what was held out of the training split, and a test split is left alone."""
 
 
-def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = ()) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Runs what is not finished; returns the table (also `folder/results.parquet`) and why cells failed, by name.
+class Outcome(NamedTuple):
+    table: pd.DataFrame
+    """A row for each finished cell; also `folder/results.parquet`."""
+    trials: pd.DataFrame
+    """A row for each finished cell that tuned; also `folder/tuning.parquet`."""
+    chosen: dict[str, str]
+    """Arm -> what its tuning chose."""
+    failures: dict[str, str]
+    """Cell -> why it failed."""
 
-    `flags` go to every `qmm fit`. A cell that was killed continues from its last checkpoint.
+
+def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = ()) -> Outcome:
+    """Runs what is not finished: first the cells that tune, then, with what they chose, the seeds of every arm.
+
+    `flags` go to every `qmm fit`. A cell that was killed continues from its last checkpoint. An arm is not run before all its
+    tuning cells are there, since arms are compared at equal effort.
     """
-    cells = study.cells()
-    _check_unchanged(cells, folder, tuple(flags))
-    todo = [cell for cell in cells if not _result(folder, cell).is_file()]
-    failures: dict[str, str] = {}
-    with (
-        ThreadPoolExecutor(jobs) as pool,
-        tqdm(total=len(cells), initial=len(cells) - len(todo), desc=study.name, unit="cell", smoothing=0) as bar,
-    ):
-        futures = {pool.submit(_run_cell, cell, folder, tuple(flags), jobs): cell for cell in todo}
-        for future in as_completed(futures):
-            cell = futures[future]
-            try:
-                future.result()
-                _table(cells, folder).to_parquet(folder / "results.parquet")
-            except CellFailedError as error:
-                failures[cell.name] = str(error)
-                tqdm.write(f"{cell.name} failed: {error}", file=sys.stderr)
-            bar.update()
-    table = _table(cells, folder)
-    if len(table):
-        table.to_parquet(folder / "results.parquet")
-    return table, failures
+    flags = tuple(flags)
+    _check_unchanged(study, folder, flags)
+    trials, failures = study.trials(), dict[str, str]()
+    total = len(trials) + len(study.seeds) * len(study.arms)
+    with _workers(jobs) as workers, tqdm(total=total, desc=study.name, unit="cell", smoothing=0) as bar:
+        failures |= _run(trials, folder, flags, workers, bar, "tuning.parquet")
+        tuned = _table(trials, folder)
+        chosen = choose(study, tuned)
+        cells = study.cells(chosen)
+        failures |= _run(cells, folder, flags, workers, bar, "results.parquet")
+    return Outcome(_table(cells, folder), tuned, chosen, failures)
+
+
+def choose(study: Study, trials: pd.DataFrame) -> dict[str, str]:
+    """Arm -> the choice with the best mean score on what was held out; of equals the first of the grid. Without arms that are
+    not tuned to the end."""
+    if study.tuning is None or not len(trials):
+        return {}
+    if study.tuning.metric not in trials:
+        raise InputError(
+            f"the cells report no {study.tuning.metric!r}; set `tuning.metric` to one of {', '.join(trials.columns)}"
+        )
+    chosen = {}
+    wanted = len(study.tuning.choices) * len(study.tuning.seeds)
+    for arm in study.arms:
+        own = trials[trials["arm"] == arm]
+        if len(own) == wanted:
+            means = own.groupby("choice", sort=False)[study.tuning.metric].mean().reindex(list(study.tuning.choices))
+            chosen[arm] = str(means.idxmin() if study.tuning.lowest else means.idxmax())
+    return chosen
 
 
 class CellFailedError(Exception):
     """A cell ended without a result; the others go on."""
 
 
+def _run(
+    cells: list[Cell], folder: Path, flags: tuple[str, ...], workers: "queue.Queue[Worker]", bar: Any, table: str
+) -> dict[str, str]:
+    todo = [cell for cell in cells if not _result(folder, cell).is_file()]
+    bar.update(len(cells) - len(todo))
+    failures: dict[str, str] = {}
+    with ThreadPoolExecutor(workers.maxsize) as pool:
+        futures = {pool.submit(_run_cell, cell, folder, flags, workers): cell for cell in todo}
+        try:
+            for future in as_completed(futures):
+                cell = futures[future]
+                try:
+                    future.result()
+                    _table(cells, folder).to_parquet(folder / table)
+                except CellFailedError as error:
+                    failures[cell.name] = str(error)
+                    tqdm.write(f"{cell.name} failed: {error}", file=sys.stderr)
+                bar.update()
+        except BaseException:  # an interrupt ends the running cells, not one after the other
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if not todo and cells:
+        _table(cells, folder).to_parquet(folder / table)
+    return failures
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator["queue.Queue[Worker]"]:
+    workers: queue.Queue[Worker] = queue.Queue(jobs)
+    for _ in range(jobs):
+        workers.put(Worker(_environment(jobs)))
+    try:
+        yield workers
+    finally:
+        while not workers.empty():
+            workers.get().close()
+
+
+def _environment(jobs: int) -> dict[str, str] | None:
+    """Several cells share the cores."""
+    return {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else None
+
+
 def _result(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / cell.name / "result.json"
 
 
-def _check_unchanged(cells: list[Cell], folder: Path, flags: tuple[str, ...]) -> None:
+def _check_unchanged(study: Study, folder: Path, flags: tuple[str, ...]) -> None:
     """Cells of one study are comparable only when they were made from the same configurations."""
     known_path = folder / "fingerprints.json"
     known = json.loads(known_path.read_text()) if known_path.is_file() else {}
-    now = {cell.arm: f"{cell.fingerprint} {' '.join(flags)}" for cell in cells}
+    now = {arm: f"{study.fingerprint(arm)} {' '.join(flags)}" for arm in study.arms}
     changed = [arm for arm in now if arm in known and known[arm] != now[arm]]
     if changed:
         raise InputError(
@@ -72,40 +138,54 @@ def _check_unchanged(cells: list[Cell], folder: Path, flags: tuple[str, ...]) ->
     write_json(known_path, known | now)
 
 
-def _run_cell(cell: Cell, folder: Path, flags: tuple[str, ...], jobs: int) -> None:
+def _run_cell(cell: Cell, folder: Path, flags: tuple[str, ...], workers: "queue.Queue[Worker]") -> None:
     """`qmm fit`, as a user would type it, with its output in the cell's folder."""
     home = folder / "cells" / cell.name
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "qmm", "fit"]
-    for i, config in enumerate(cell.configs):
+    configs = (*cell.configs, SCORED_ON_HELD_OUT) if cell.trial is not None else cell.configs
+    args = ["fit"]
+    for i, config in enumerate(configs):
         if isinstance(config, dict):
             inline = home / f"overlay_{i}.yaml"
             inline.write_text(yaml.safe_dump(config))
             config = str(inline)
-        command += ["--config", config]
-    command += ["--name", cell.name, "--runs", str(home.parent), "--seed_everything", str(cell.seed), *flags]
+        args += ["--config", config]
+    args += ["--name", cell.name, "--runs", str(home.parent), "--seed_everything", str(cell.seed), *flags]
     if (home / "checkpoints" / "last.ckpt").is_file():
-        command += ["--ckpt_path", "last"]
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if jobs > 1 else None
+        args += ["--ckpt_path", "last"]
+    log, worker, code = home / "log.txt", workers.get(), None
     began = time.perf_counter()
-    with (home / "log.txt").open("a") as log:
-        code = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=_die_with_parent
-        ).returncode
-    if code:
-        lines = [line for line in (home / "log.txt").read_text().splitlines() if line.strip()]
-        raise CellFailedError(f"exit status {code}: {lines[-1] if lines else 'no output'} (see {home / 'log.txt'})")
-    write_json(_result(folder, cell), _collect(cell, home, command, time.perf_counter() - began))
+    try:
+        code = worker.run(args, log, sorted(_classes(configs)))
+    finally:
+        if code is None:
+            worker.close()
+            worker = Worker(_environment(workers.maxsize))
+        workers.put(worker)
+    if code != 0:
+        lines = [line for line in log.read_text().splitlines() if line.strip()] if log.is_file() else []
+        status = "its process was ended" if code is None else f"exit status {code}"
+        raise CellFailedError(f"{status}: {lines[-1] if lines else 'no output'} (see {log})")
+    write_json(_result(folder, cell), _collect(cell, home, args, time.perf_counter() - began))
 
 
-def _die_with_parent() -> None:
-    """A study that is killed must not leave a cell running that its successor starts again (Linux; elsewhere nothing)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def _classes(configs: Sequence[Config]) -> set[str]:
+    """The classes of ours that configurations name."""
+
+    def walk(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            path = value.get("class_path")
+            if isinstance(path, str) and path.startswith("qmm."):
+                yield path
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from walk(item)
+
+    return {path for c in configs for path in walk(c if isinstance(c, dict) else yaml.safe_load(Path(c).read_text()))}
 
 
-def _collect(cell: Cell, home: Path, command: list[str], seconds: float) -> dict[str, Any]:
+def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[str, Any]:
     split = next((s for s in ("test", "val") if (home / s / "metrics.json").is_file()), None)
     if split is None:
         raise CellFailedError(f"wrote no metrics: the data has neither a test nor a val split (see {home / 'log.txt'})")
@@ -114,6 +194,7 @@ def _collect(cell: Cell, home: Path, command: list[str], seconds: float) -> dict
     return {
         "arm": cell.arm,
         "seed": cell.seed,
+        "choice": cell.choice,
         "split": split,
         "samples": report["samples"],
         **report["metrics"],
@@ -125,7 +206,7 @@ def _collect(cell: Cell, home: Path, command: list[str], seconds: float) -> dict
         "threads": report["threads"],
         "predictions": predictions.to_dict("records"),
         "config": (home / "config.yaml").read_text(),
-        "command": " ".join(command[1:]),
+        "command": " ".join(["-m", "qmm", *args]),
     }
 
 

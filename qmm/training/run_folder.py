@@ -30,10 +30,11 @@ class RunFolder(Callback):
     Args:
         folder: The run's folder.
         n_examples: How many right and how many wrong samples to show.
+        pictures: Whether anything is drawn; numbers and tables are always written.
     """
 
-    def __init__(self, folder: str, n_examples: int = 3):
-        self.folder, self.n_examples = Path(folder), n_examples
+    def __init__(self, folder: str, n_examples: int = 3, pictures: bool = True):
+        self.folder, self.n_examples, self.pictures = Path(folder), n_examples, pictures
         self.history: list[dict[str, float]] = []
         self.fit_seconds = 0.0
         self._rows: list[pd.DataFrame] = []
@@ -49,10 +50,10 @@ class RunFolder(Callback):
         if not trainer.is_global_zero:
             return
         data: Any = getattr(trainer, "datamodule", None)
-        circuits = pl_module.model.fusion.circuits()
         skipped = [s._asdict() for s in getattr(data, "skipped", [])]
         dropped = getattr(data, "dropped", {})  # by split: rows that have none of the model's modalities
         write_json(self.folder / "skipped.json", {"count": len(skipped), "rows": skipped, "dropped": dropped})
+        circuits = pl_module.model.fusion.circuits() if self.pictures else {}
         for name, circuit in circuits.items():
             from qmm.circuits import draw  # Qiskit's drawer, only where there is something to draw
 
@@ -75,7 +76,8 @@ class RunFolder(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and self.history:
             pd.DataFrame(self.history).to_csv(self.folder / "history.csv", index=False)
-            self._save(plots.learning_curves(self.history), self.folder / "learning_curves.png")
+            if self.pictures:
+                self._save(plots.learning_curves(self.history), self.folder / "learning_curves.png")
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._rows, self._validated = [], True
@@ -105,6 +107,10 @@ class RunFolder(Callback):
             {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)},
         )
         table.to_parquet(folder / "predictions.parquet")
+        if self.pictures:
+            self._draw(trainer, pl_module, table, folder)
+
+    def _draw(self, trainer: Trainer, pl_module: Any, table: pd.DataFrame, folder: Path) -> None:
         if "probabilities" in table:
             numbers = (table["target_index"].tolist(), table["prediction_index"].tolist())
             self._save(plots.confusion_matrix(*numbers, pl_module.model.decoder.classes), folder / "confusion_matrix.png")
@@ -145,12 +151,13 @@ class RunFolder(Callback):
 
 
 def count_parameters(model: MultimodalModel) -> dict[str, int]:
-    """All, trained, and those of fusion and decoder, which counterparts are matched in."""
+    """All, trained, and those of fusion and decoder, which counterparts are matched in; `_total` counts frozen ones too."""
     parts = {"fusion": model.fusion, "decoder": model.decoder}
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         **{name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in parts.items()},
+        **{f"{name}_total": sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
     }
 
 

@@ -30,10 +30,10 @@ def test_cells_are_arms_times_seeds_seed_by_seed(files: Path) -> None:
 
 
 def test_a_fingerprint_follows_the_content(files: Path) -> None:
-    cell = read_study(write("configs: [base.yaml]\narms: {plain: []}\nseeds: [7]\n")).cells()[0]
-    before = cell.fingerprint
+    study = read_study(write("configs: [base.yaml]\narms: {plain: []}\nseeds: [7]\n"))
+    before = study.fingerprint("plain")
     Path("base.yaml").write_text("a: 9\n")
-    assert cell.fingerprint != before
+    assert study.fingerprint("plain") != before
 
 
 @pytest.mark.parametrize(

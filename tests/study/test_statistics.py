@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qmm.study import paired_difference
+from qmm.study import Comparison, holm, paired_difference
 
 
 def test_agrees_with_scipys_paired_t_test() -> None:
@@ -31,3 +31,32 @@ def test_covers_the_truth_as_often_as_it_says() -> None:
 )
 def test_verdicts(a: list[float], b: list[float], verdict: str) -> None:
     assert paired_difference(a, b).verdict == verdict
+
+
+def test_p_values_agree_with_scipys_paired_t_test() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(0.5, 1, 6), rng.normal(0, 1, 6)
+    assert paired_difference(a.tolist(), b.tolist()).p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+
+
+def test_holm_by_its_definition() -> None:
+    """Holm (1979), worked by hand: 0.01 * 4, 0.02 * 3, 0.03 * 2, and no p value below one that was smaller before."""
+    found = [Comparison(0.1, 0, 1, 5, p) for p in (0.03, 0.01, 0.04, 0.02)]
+    assert [c.p for c in holm(found)] == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert [c.verdict for c in holm(found)][:2] == ["no evidence of a difference", "higher"]
+
+
+def test_holm_leaves_out_what_has_no_p_value_and_stays_below_one() -> None:
+    found = holm([paired_difference([0.9], [0.1]), Comparison(0.0, -1, 1, 5, 0.9), Comparison(0.0, -1, 1, 5, 0.8)])
+    assert np.isnan(found[0].p)
+    assert [c.p for c in found[1:]] == [1.0, 1.0]
+
+
+def test_holm_keeps_the_chance_of_one_false_alarm() -> None:
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(400):
+        base = rng.normal(0, 1, 5)
+        found = holm([paired_difference(base.tolist(), rng.normal(0, 1, 5).tolist()) for _ in range(8)])
+        alarms += any(c.p < 0.05 for c in found)
+    assert alarms / 400 < 0.08
