@@ -46,8 +46,8 @@ def test_commands(qmm: Qmm) -> None:
 
 
 def test_an_argument_that_is_like_no_other_gets_the_list() -> None:
-    message = "class_path 'qmm.fusion.Pairs':\n  Option 'foo' is not accepted"
-    assert suggestions(message) == ["qmm.fusion.Pairs has no argument 'foo' (it takes none)"]
+    message = "class_path 'qmm.fusion.ConcatFusion':\n  Option 'foo' is not accepted"
+    assert suggestions(message) == ["qmm.fusion.ConcatFusion has no argument 'foo' (it takes hidden, out)"]
     assert suggestions("something else went wrong") == []
 
 

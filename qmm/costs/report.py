@@ -17,6 +17,7 @@ from qmm.quantum import Circuit
 
 _DOTS = 110  # per inch of a PNG
 _LONGEST = 60_000  # pixels; Matplotlib refuses 65,536
+_NAMED = 6  # of the weights that reach nothing; the file of --json has them all
 _WRITTEN = {
     "qubits": "qubits",
     "depth": "depth",
@@ -109,7 +110,8 @@ def _table(name: str, circuit: Circuit, costs: Mapping[str, Any]) -> list[str]:
     rows = {label: f"{costs[key]:,}" for key, label in _WRITTEN.items()}
     rows["qubits"] += f"   ({sizes})"
     if costs["dead"]:
-        rows["parameters"] += f"   ({len(costs['dead'])} reach no observable: {', '.join(costs['dead'])})"
+        named = ", ".join(costs["dead"][:_NAMED]) + (", ..." if len(costs["dead"]) > _NAMED else "")
+        rows["parameters"] += f"   ({len(costs['dead'])} reach no observable: {named})"
     rows[f"shots for ±{costs['precision']:g}"] = f"{costs['shots']:,}   (standard error of each observable, at worst)"
     rows["states in memory"] = _bytes(costs["state_bytes"])
     for metric, (label, about) in _EXPRESSED.items():
