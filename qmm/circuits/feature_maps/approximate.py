@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from qmm.circuits.feature_maps.amplitude import AmplitudeEncoding, polar_angle
 from qmm.errors import InputError
 
+_ZERO = 1e-10
+
 
 class _Gate(NamedTuple):
     """RY with the turn of that place, or CZ where there is none."""
@@ -146,20 +148,29 @@ def _split(isometry: Tensor) -> tuple[Tensor, Tensor]:
     By its cosine-sine decomposition: W = CZ (V + U) (C; S) R with rotations V, U, R and diagonal C, S; the fresh qubit, 0
     before, is turned by the angles of C, S, then the low one by V or U. A CZ between two rotations multiplexes them.
     """
+    isometry = isometry * _column_sign(torch.linalg.det(isometry.detach()[:, :2]) < 0)
     top, bottom = isometry.unflatten(1, (2, 2)).unbind(dim=1)
-    flip = torch.where(torch.linalg.det(top.detach()) < 0, -1.0, 1.0).to(top)  # a column's sign is free: C is not negative
-    signs = torch.stack([torch.ones_like(flip), flip], dim=1).unsqueeze(1)
-    top, bottom = top * signs, bottom * signs * top.new_tensor([[1.0], [-1.0]])
+    bottom = bottom * top.new_tensor([[1.0], [-1.0]])  # the CZ
     (a, b), (c, d) = (row.unbind(dim=1) for row in top.unbind(dim=1))
     plus, minus = polar_angle((c - b) / 2, (a + d) / 2), polar_angle((c + b) / 2, (a - d) / 2)
-    v, r = (plus + minus) / 2, (plus - minus) / 2
-    turned = isometry * signs @ _rotation(-r)
-    cosines = (_rotation(-v) @ top @ _rotation(-r)).diagonal(dim1=1, dim2=2)
-    sines = bottom @ _rotation(-r)
+    v, back = (plus + minus) / 2, _rotation((minus - plus) / 2)
+    cosines = (_rotation(-v) @ top @ back).diagonal(dim1=1, dim2=2)
+    sines = bottom @ back
+    chosen = _column_sign((cosines[:, 1] < _ZERO) & (sines[:, 1, 1] < 0))
+    sines = sines * chosen
     u = polar_angle(-sines[:, 0, 1], sines[:, 1, 1])  # the second sine is the larger one
     sines = (_rotation(-u) @ sines).diagonal(dim1=1, dim2=2)
     first, second = polar_angle(sines, cosines).unbind(dim=1)
-    return torch.stack([first - second, first + second, v + u, v - u], dim=1), turned
+    return torch.stack([first - second, first + second, v + u, v - u], dim=1), isometry @ back * chosen
+
+
+def _column_sign(turned: Tensor) -> Tensor:
+    """(B,) bool -> (B, 1, 2) factors that turn the second column round.
+
+    A column's sign is free. It is chosen so that C is not negative, and where C is 0 so that U turns by less than a right
+    angle, lest rounding choose it.
+    """
+    return torch.stack([torch.ones_like(turned, dtype=torch.float64), 1.0 - 2.0 * turned], dim=1).unsqueeze(1)
 
 
 def _rotation(angle: Tensor) -> Tensor:

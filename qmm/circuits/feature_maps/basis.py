@@ -32,7 +32,8 @@ class BasisEncoding(FeatureMap):
     def forward(self, features: Tensor) -> Tensor:
         """(B, k) -> (B, k), 0 or pi. Raises InputError where `strict` and a feature is neither 0 nor 1."""
         if not self.strict:
-            return features + (math.pi * (features > self.threshold) - features).detach()
+            bits = (features > self.threshold).to(features.dtype)
+            return math.pi * bits + (features - features.detach())
         if wrong := ((features != 0) & (features != 1)).nonzero().tolist():
             row, column = wrong[0]
             raise InputError(

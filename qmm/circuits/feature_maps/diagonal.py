@@ -23,11 +23,7 @@ def coupled_pairs(n_qubits: int, entanglement: str | Sequence[Sequence[int]]) ->
     Raises InputError for another name, and for a pair of qubits that are not two of the n.
     """
     if not isinstance(entanglement, str):
-        for pair in entanglement:
-            if len(set(pair)) != 2 or len(pair) != 2 or min(pair) < 0 or max(pair) >= n_qubits:
-                raise InputError(
-                    f"entanglement has the pair {list(pair)}; give two different ones of qubits 0 to {n_qubits - 1}"
-                )
+        check_pairs("entanglement", entanglement, n_qubits)
         return [(first, second) for first, second in entanglement]
     check_name("entanglement", entanglement, ENTANGLEMENTS)
     if entanglement == "full":

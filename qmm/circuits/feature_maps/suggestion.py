@@ -102,10 +102,6 @@ def _for_categories(rows: NDArray[np.float64], register: int) -> tuple[FeatureMa
 
 def _for_series(rows: NDArray[np.float64], register: int) -> tuple[FeatureMap, str]:
     features, smooth = rows.shape[1], _neighbours(rows)
-    if rows.any(axis=1).all() and ApproximateAmplitudeEncoding().least_qubits(features) <= register:
-        near, fidelity = _nearest(rows)
-        if fidelity >= _FAITHFUL:
-            return near, f"Neighbouring steps are correlated by {smooth:.2f}. {_fidelity_said(near, fidelity, features)}"
     if 2 * features <= register:
         return FourierEncoding(), (
             f"Few steps with room to spare: FourierEncoding writes each of the {features} on two qubits, at frequencies 1 and "
@@ -116,6 +112,10 @@ def _for_series(rows: NDArray[np.float64], register: int) -> tuple[FeatureMap, s
             f"Neighbouring steps are correlated by {smooth:.2f}: HamiltonianEvolution couples the {features} steps in a chain, "
             "each to the next."
         )
+    if rows.any(axis=1).all() and ApproximateAmplitudeEncoding().least_qubits(features) <= register:
+        near, fidelity = _nearest(rows)
+        if fidelity >= _FAITHFUL:
+            return near, f"Neighbouring steps are correlated by {smooth:.2f}. {_fidelity_said(near, fidelity, features)}"
     return _by_width(rows, register)
 
 
