@@ -110,7 +110,8 @@ def train(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The same table by `qmm fit`, a study whose arms are the cells; and why cells failed, by name."""
     arms: dict[str, tuple[str | dict[str, Any], ...]] = {cell.name: (*configs, cell.overlay) for cell in cells if cell.circuits}
-    table, failures = run_study(Study(folder.name, arms, tuple(seeds), metric), folder, jobs, flags)
+    outcome = run_study(Study(folder.name, arms, tuple(seeds), metric), folder, jobs, flags)
+    table, failures = outcome.table, outcome.failures
     if not len(table):
         return table, failures
     if metric not in table:
