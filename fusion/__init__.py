@@ -1,7 +1,17 @@
 """Fusion: how modalities meet. The quantum members, and the classical ones they are measured against."""
 
 from .attention import QuantumSelfAttention, attention_circuit
-from .classical import ConcatFusion, match_mlp
+from .classical import (
+    ConcatFusion,
+    CrossModalTransformer,
+    GatedFusion,
+    LateFusion,
+    LowRankFusion,
+    MFBFusion,
+    MultiplicativeFusion,
+    TensorFusion,
+    classical_counterparts,
+)
 from .entanglers import AllToAll, CrossAttention, Entangler, NoEntangler, Pairs, Ring, SparseGraph, Star
 from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
 from .lcu import LCUFusion, lcu_circuit
@@ -14,12 +24,18 @@ __all__ = [
     "AllToAll",
     "ConcatFusion",
     "CrossAttention",
+    "CrossModalTransformer",
     "Entangler",
     "FidelityKernel",
+    "GatedFusion",
     "KernelFusion",
     "LCUFusion",
+    "LateFusion",
+    "LowRankFusion",
+    "MFBFusion",
     "MixtureFusion",
     "MultiEncoderFusion",
+    "MultiplicativeFusion",
     "NoEntangler",
     "Pairs",
     "ProjectedKernel",
@@ -30,10 +46,11 @@ __all__ = [
     "SparseGraph",
     "Star",
     "SuperpositionFusion",
+    "TensorFusion",
     "attention_circuit",
+    "classical_counterparts",
     "encoder_circuit",
     "lcu_circuit",
-    "match_mlp",
     "superposition_circuit",
     "target_alignment",
 ]

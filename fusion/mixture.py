@@ -10,7 +10,7 @@ from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit
 
-from .classical import ConcatFusion, concat_counterparts
+from .classical import ConcatFusion, classical_counterparts
 from .quantum import QuantumFusion
 
 _CLASSICAL = 8  # width of the default classical branch, about that of the default quantum one on two or three registers
@@ -69,5 +69,5 @@ class MixtureFusion(Fusion):
         return {f"{name}.{inner}": circuit for name, circuits in found for inner, circuit in circuits.items()}
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""
-        return dict(concat_counterparts(self.widths, budget))
+        """The classical members of the same capacity."""
+        return classical_counterparts(self.widths, budget)

@@ -15,7 +15,7 @@ from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 
 from .assembly import build_registers, fusion_circuit, restrict
-from .classical import concat_counterparts
+from .classical import classical_counterparts
 from .coupling import Placement, coupling_edges, met, place
 from .entanglers import Entangler, Ring
 from .patterns import PatternCache, fuse_by_pattern
@@ -159,6 +159,6 @@ class QuantumFusion(Fusion):
         return _Pattern(compiled, part.weights, part.observables)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"; the shams."""
+        """The classical members of the same capacity ("concat", "gated", ...), "sham-local" and "sham-frozen"."""
         shams = {f"sham-{kind}": type(self)(**{**self.config_arguments(), "sham": kind}) for kind in SHAMS}
-        return {**concat_counterparts(self.widths, budget), **shams}
+        return {**classical_counterparts(self.widths, budget), **shams}

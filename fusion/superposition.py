@@ -22,7 +22,7 @@ from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.registers import RegisterLayout
 
 from .assembly import by_first_use
-from .classical import concat_counterparts
+from .classical import classical_counterparts
 from .patterns import PatternCache, fuse_by_pattern
 
 _SPREAD = 0.3  # of the first weights, in radians, as in QuantumFusion
@@ -145,5 +145,5 @@ class SuperpositionFusion(Fusion):
         return CompiledCircuit(self.circuit(modalities))
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""
-        return dict(concat_counterparts(self.widths, budget))
+        """The classical members of the same capacity."""
+        return classical_counterparts(self.widths, budget)

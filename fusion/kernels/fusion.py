@@ -11,7 +11,7 @@ from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 from qmm.quantum import Circuit
 
-from ..classical import concat_counterparts
+from ..classical import classical_counterparts
 from ..patterns import fuse_by_pattern
 from .kernel import FidelityKernel, QuantumKernel
 
@@ -61,5 +61,5 @@ class KernelFusion(Fusion):
         return fuse_by_pattern(everything, angles, present, fuse)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """Concatenation + MLP of the same capacity: "concat" within 5 %, else "concat-below" and "concat-above"."""
-        return dict(concat_counterparts(self.kernel.widths, budget))
+        """The classical members of the same capacity."""
+        return classical_counterparts(self.kernel.widths, budget)

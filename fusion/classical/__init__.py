@@ -1,0 +1,23 @@
+"""Classical fusions under the same contract, and their sizes for an equal number of parameters."""
+
+from ._base import ClassicalFusion
+from .concat import ConcatFusion, GatedFusion, LateFusion
+from .matching import MEMBERS, Match, classical_counterparts, match
+from .products import LowRankFusion, MFBFusion, MultiplicativeFusion, TensorFusion
+from .transformer import CrossModalTransformer
+
+__all__ = [
+    "MEMBERS",
+    "ClassicalFusion",
+    "ConcatFusion",
+    "CrossModalTransformer",
+    "GatedFusion",
+    "LateFusion",
+    "LowRankFusion",
+    "MFBFusion",
+    "Match",
+    "MultiplicativeFusion",
+    "TensorFusion",
+    "classical_counterparts",
+    "match",
+]

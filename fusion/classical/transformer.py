@@ -1,0 +1,66 @@
+"""A cross-modal transformer over the features as tokens."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qmm.errors import InputError
+
+from ._base import ClassicalFusion, shown
+
+
+class CrossModalTransformer(ClassicalFusion):
+    """Every feature is a token, x_i e_i + b_i; one pre-norm transformer layer in which tokens attend to those of the other
+    modalities and to themselves; the mean over the present tokens.
+
+    The cross-modal attention of MulT (arXiv:1906.00295), with one block for all pairs of modalities instead of one each, and
+    the tokens of FT-Transformer (arXiv:2106.11959) for the steps of its sequences. An absent modality has no tokens.
+
+    Args:
+        hidden: Width of the feed-forward layer.
+        out: Width of a token and of the fused features; a multiple of the two heads.
+    """
+
+    reference = "arXiv:1906.00295"
+    SIZES = ("hidden", "out")
+    STEP = HEADS = 2
+
+    def __init__(self, hidden: int = 8, out: int = 8):
+        super().__init__(hidden=hidden, out=out)
+        if out % self.HEADS:
+            raise InputError(f"CrossModalTransformer: out={out} for {self.HEADS} heads; give a multiple of {self.HEADS}")
+
+    @classmethod
+    def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
+        hidden, out = sizes
+        attention, feed_forward, norms = 4 * out * out + 4 * out, 2 * hidden * out + hidden + out, 4 * out
+        return 2 * sum(widths.values()) * out + attention + feed_forward + norms
+
+    def _make(self) -> None:
+        d, hidden = self.out_features, self.sizes["hidden"]
+        owners = [place for place, k in enumerate(self.widths.values()) for _ in range(k)]
+        self.register_buffer("owners", torch.tensor(owners), persistent=False)
+        self.scale = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
+        self.shift = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
+        self.before_attention, self.before_feed_forward = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query_key_value, self.join = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.feed_forward = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
+
+    def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """(B, k) and (B,) bool by modality -> (B, out)"""
+        here = torch.stack([present[m] for m in self.modalities], dim=1)[:, self.owners]  # (B, T)
+        tokens = torch.cat(shown(angles, present, self.modalities), dim=1).unsqueeze(2) * self.scale + self.shift
+        tokens = tokens + self._attend(self.before_attention(tokens), here)
+        tokens = tokens + self.feed_forward(self.before_feed_forward(tokens))
+        return (tokens * here.unsqueeze(2)).sum(1) / here.sum(1, keepdim=True)
+
+    def _attend(self, tokens: Tensor, here: Tensor) -> Tensor:
+        """(B, T, d) and (B, T) bool -> (B, T, d)"""
+        across = self.owners.unsqueeze(1) != self.owners
+        itself = torch.eye(len(self.owners), dtype=torch.bool, device=here.device)
+        seen = (across & here.unsqueeze(1)) | itself
+        heads = self.query_key_value(tokens).unflatten(2, (3, self.HEADS, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(*heads, attn_mask=seen.unsqueeze(1))
+        return self.join(attended.transpose(1, 2).flatten(2))
