@@ -9,14 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector, partial_trace
 
+from qmm import Branch, MultimodalModel, load
 from qmm.circuits import QCNN, Brickwork
 from qmm.circuits.gates import FIXED, TRAINED
 from qmm.contracts import Budget
+from qmm.data import VectorsDataModule
 from qmm.decoders import ClassDecoder
+from qmm.encoders import LinearCompressor, VectorEncoder
 from qmm.errors import InputError
 from qmm.fusion import AllToAll, CrossAttention, NoEntangler, Pairs, QuantumFusion, Ring, SparseGraph, Star
-from qmm.fusion.shams import sham_local
+from qmm.fusion.shams import SHAMS, sham_local
 from qmm.quantum import Circuit
+from qmm.tasks import MultimodalClassification
+from qmm.training.run_folder import count_parameters
 
 WIDTHS = {"vision": 4, "audio": 2, "text": 5}
 ENTANGLERS = [Ring(), Ring("ecr"), Star(), AllToAll("cz"), Pairs(), Pairs("rzx"), SparseGraph(gate="cry"), CrossAttention()]
@@ -156,3 +161,28 @@ def test_a_gate_of_three_qubits_across_is_refused():
     circuit.quantum_circuit.ccx(0, 1, 2)
     with pytest.raises(InputError, match="'ccx' across registers acts on 3 qubits"):
         sham_local(circuit, fusion.layout)
+
+
+@pytest.mark.parametrize("kind", SHAMS)
+def test_a_model_trains_around_its_sham_and_is_loaded_again(kind, make_trainer, tmp_path):
+    generator = np.random.default_rng(0)
+    audio, text = generator.normal(size=(2, 12, 3))
+    split = np.array(["train"] * 8 + ["val"] * 4)
+    np.savez(tmp_path / "v.npz", audio=audio, text=text, label=np.arange(12) % 2, split=split)
+    names = ("audio", "text")
+    data = VectorsDataModule(str(tmp_path / "v.npz"), {m: m for m in names}, classes=["low", "high"], batch_size=4)
+    branches = {m: Branch(VectorEncoder(3), LinearCompressor(2)) for m in names}
+    model = MultimodalModel(QuantumFusion(2), ClassDecoder(data.classes), **branches, counterpart=f"sham-{kind}")
+    task = MultimodalClassification(model, learning_rate=0.1, fusion_learning_rate=0.2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainer = make_trainer(epochs=2)
+    trainer.fit(task, datamodule=data)
+    still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
+    assert still == ({"fusion.weights"} if kind == "frozen" else set())
+    counts = count_parameters(model)
+    assert counts["fusion_total"] == before["fusion.weights"].numel()
+    assert counts["fusion"] == (0 if kind == "frozen" else counts["fusion_total"])
+    trainer.save_checkpoint(tmp_path / "sham.ckpt")
+    again = load(tmp_path / "sham.ckpt")
+    assert again.model.fusion.sham == kind
+    assert torch.equal(again.model.fusion.weights, model.fusion.weights)
