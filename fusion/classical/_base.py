@@ -23,13 +23,13 @@ class ClassicalFusion(Fusion):
     """The constructor's arguments that decide the capacity; the last one is the width of the fused features."""
     reference: str = ""
 
-    def __init__(self, **sizes: int):
+    def __init__(self, *sizes: int):
         super().__init__()
-        if min(sizes.values()) < 1:
-            given = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        self.sizes = dict(zip(self.SIZES, sizes, strict=True))
+        if min(sizes) < 1:
+            given = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
             raise InputError(f"{type(self).__name__}: {given}; sizes are at least 1")
-        self.sizes = sizes
-        self.out_features = list(sizes.values())[-1]
+        self.out_features = sizes[-1]
 
     @classmethod
     @abstractmethod
@@ -67,6 +67,7 @@ def biased(angles: Mapping[str, Tensor], present: Mapping[str, Tensor], modaliti
     return [F.pad(x, (0, 1), value=1.0) * present[m].unsqueeze(1) for m, x in zip(modalities, values, strict=True)]
 
 
-def by_modality(widths: Mapping[str, int], *shape: int) -> nn.ParameterDict:
+def by_modality(widths: Mapping[str, int], *shape: int) -> Mapping[str, nn.Parameter]:
     """For each modality (k + 1, *shape), the weights of `biased`, drawn as `nn.Linear` draws them."""
-    return nn.ParameterDict({m: nn.Parameter(torch.empty(k + 1, *shape).uniform_(-1, 1) / k**0.5) for m, k in widths.items()})
+    drawn = {m: nn.Parameter(torch.empty(k + 1, *shape).uniform_(-1, 1) / k**0.5) for m, k in widths.items()}
+    return nn.ParameterDict(drawn)  # type: ignore[return-value]

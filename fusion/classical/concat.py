@@ -24,7 +24,7 @@ class ConcatFusion(ClassicalFusion):
     SIZES = ("hidden", "out")
 
     def __init__(self, hidden: int = 8, out: int = 8):
-        super().__init__(hidden=hidden, out=out)
+        super().__init__(hidden, out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -55,7 +55,7 @@ class LateFusion(ClassicalFusion):
     SIZES = ("hidden", "out")
 
     def __init__(self, hidden: int = 8, out: int = 8):
-        super().__init__(hidden=hidden, out=out)
+        super().__init__(hidden, out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -90,7 +90,7 @@ class GatedFusion(ClassicalFusion):
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):
-        super().__init__(out=out)
+        super().__init__(out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -102,11 +102,11 @@ class GatedFusion(ClassicalFusion):
         self.gates = by_modality(self.widths, len(self.widths), self.out_features)
         with torch.no_grad():
             for weight, k in zip(self.gates.values(), self.widths.values(), strict=True):
-                weight *= math.sqrt(k / sum(self.widths.values()))  # a gate sums over all of them
+                weight.mul_(math.sqrt(k / sum(self.widths.values())))  # a gate sums over all of them
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, out)"""
         inputs = dict(zip(self.modalities, biased(angles, present, self.modalities), strict=True))
         values = torch.stack([torch.tanh(x @ self.values[m]) for m, x in inputs.items()], dim=1)
-        opened = torch.sigmoid(sum(torch.einsum("bk,kmf->bmf", x, self.gates[m]) for m, x in inputs.items()))
-        return (opened * values).sum(1)  # tanh(0) = 0 where a modality is absent
+        looked = torch.stack([torch.einsum("bk,kmf->bmf", x, self.gates[m]) for m, x in inputs.items()])
+        return (torch.sigmoid(looked.sum(0)) * values).sum(1)  # tanh(0) = 0 where a modality is absent

@@ -39,7 +39,7 @@ def classical_counterparts(widths: Mapping[str, int], budget: Budget) -> dict[st
     """Every classical member, not yet built, in the sizes of `match`: "concat" within 5 % of the budget, or "concat-below" and
     "concat-above"."""
     return {
-        name + suffix: member(*found.sizes)  # type: ignore[arg-type]
+        name + suffix: member(*found.sizes)
         for name, member in MEMBERS.items()
         for suffix, found in match(member, widths, budget).items()
     }

@@ -26,7 +26,7 @@ class TensorFusion(ClassicalFusion):
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):
-        super().__init__(out=out)
+        super().__init__(out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -60,7 +60,7 @@ class LowRankFusion(ClassicalFusion):
     SIZES = ("rank", "out")
 
     def __init__(self, rank: int = 4, out: int = 8):
-        super().__init__(rank=rank, out=out)
+        super().__init__(rank, out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -95,7 +95,7 @@ class MFBFusion(ClassicalFusion):
     SIZES = ("factors", "out")
 
     def __init__(self, factors: int = 4, out: int = 8):
-        super().__init__(factors=factors, out=out)
+        super().__init__(factors, out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
@@ -126,7 +126,7 @@ class MultiplicativeFusion(ClassicalFusion):
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):
-        super().__init__(out=out)
+        super().__init__(out)
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:

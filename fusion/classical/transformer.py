@@ -26,16 +26,18 @@ class CrossModalTransformer(ClassicalFusion):
     reference = "arXiv:1906.00295"
     SIZES = ("hidden", "out")
     STEP = HEADS = 2
+    owners: Tensor
+    """(T,): the modality of each token, by its place."""
 
     def __init__(self, hidden: int = 8, out: int = 8):
-        super().__init__(hidden=hidden, out=out)
+        super().__init__(hidden, out)
         if out % self.HEADS:
             raise InputError(f"CrossModalTransformer: out={out} for {self.HEADS} heads; give a multiple of {self.HEADS}")
 
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
         hidden, out = sizes
-        attention, feed_forward, norms = 4 * out * out + 4 * out, 2 * hidden * out + hidden + out, 4 * out
+        attention, feed_forward, norms = 4 * out * out + out, 2 * hidden * out + hidden + out, 4 * out
         return 2 * sum(widths.values()) * out + attention + feed_forward + norms
 
     def _make(self) -> None:
@@ -45,7 +47,7 @@ class CrossModalTransformer(ClassicalFusion):
         self.scale = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
         self.shift = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
         self.before_attention, self.before_feed_forward = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.query_key_value, self.join = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.query_key_value, self.join = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d)  # softmax feels no bias of keys
         self.feed_forward = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -61,6 +63,6 @@ class CrossModalTransformer(ClassicalFusion):
         across = self.owners.unsqueeze(1) != self.owners
         itself = torch.eye(len(self.owners), dtype=torch.bool, device=here.device)
         seen = (across & here.unsqueeze(1)) | itself
-        heads = self.query_key_value(tokens).unflatten(2, (3, self.HEADS, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*heads, attn_mask=seen.unsqueeze(1))
+        query, key, value = self.query_key_value(tokens).unflatten(2, (3, self.HEADS, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen.unsqueeze(1))
         return self.join(attended.transpose(1, 2).flatten(2))

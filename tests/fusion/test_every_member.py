@@ -85,7 +85,7 @@ def on_aer(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_step_lowers_the_loss_and_every_parameter_is_felt(name: str) -> None:
+def test_a_step_lowers_the_loss(name: str) -> None:
     fusion = make(name)
     x, present = features(16), flags(tuple(WIDTHS), 16)
     goal = torch.linspace(-1, 1, 16)
@@ -102,15 +102,24 @@ def test_a_step_lowers_the_loss_and_every_parameter_is_felt(name: str) -> None:
         for parameter, gradient in zip([*parameters, *head.parameters()], gradients, strict=True):
             parameter.sub_(1e-3 * gradient)
     assert loss() < before
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_parameter_is_felt(name: str) -> None:
+    fusion = make(name).double()
     trained = {n: p for n, p in fusion.named_parameters() if p.requires_grad}
     felt = {n: torch.zeros_like(p) for n, p in trained.items()}
     for seed in range(3):
-        fused = fusion(features(16, seed=seed), present)
+        fused = fusion({m: x.double() for m, x in features(16, seed=seed).items()}, flags(tuple(WIDTHS), 16))
         weighed = fused * torch.randn(fused.shape, generator=torch.Generator().manual_seed(seed))
         for total, g in zip(felt.values(), torch.autograd.grad(weighed.sum(), list(trained.values())), strict=True):
             total += g.abs()
+    if name == "feature_map-BasisEncoding":  # whose first RZ meet basis states, as its docstring says
+        idle = [w.name.startswith("0.") and ".rz" in w.name for w in fusion.circuits()["fusion"].weights]
+        assert (felt["weights"][idle] < 1e-12).all()
+        felt["weights"] = felt["weights"][[not i for i in idle]]
     for label, total in felt.items():
-        assert (total > 1e-7).all(), f"{label}: {(total <= 1e-7).nonzero().tolist()} change nothing"
+        assert (total > 1e-9).all(), f"{label}: {(total <= 1e-9).nonzero().tolist()} change nothing"
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -14,6 +14,9 @@ from qmm.errors import InputError
 class BasisEncoding(FeatureMap):
     """Bits b -> the basis state |b>, by RX(pi b_i) on qubit i (up to a phase); a bit a qubit (arXiv:1802.06002).
 
+    RZ turns a basis state by a phase alone, so an ansatz that begins with RZ has idle weights in its first layer behind this
+    map; let it begin with RY (`HardwareEfficient(["ry", "rz"])`).
+
     Args:
         threshold: A feature above it is 1, else 0. The gradient goes straight through that step (arXiv:1308.3432): an angle's
             is the feature's.
