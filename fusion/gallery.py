@@ -8,6 +8,8 @@ import base64
 import html
 import inspect
 import io
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +52,15 @@ class Entry(NamedTuple):
 
     @property
     def about(self) -> str:
-        """The first paragraph of its docstring."""
-        return (inspect.getdoc(self.member) or "").split("\n\n")[0].replace("\n", " ")
+        """The first paragraph of its docstring, and of that of the function that it begins with."""
+        own = _first_paragraph(self.member)
+        named = re.match(r"`(\w+)`", own)
+        function = getattr(KINDS[self.kind][0], named[1], None) if named else None
+        return f"{own} {_first_paragraph(function)}" if function else own
+
+
+def _first_paragraph(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def members(kind: str) -> list[type]:
@@ -92,7 +101,7 @@ def _ansatz(ansatz: Any) -> tuple[dict[str, str], dict[str, QuantumCircuit]]:
 
 
 def _entangler(entangler: Any) -> tuple[dict[str, str], dict[str, QuantumCircuit]]:
-    layout = RegisterLayout(WIDTHS)
+    layout = RegisterLayout({m: math.ceil(k / 2) for m, k in WIDTHS.items()})
     circuit = QuantumCircuit(*(QuantumRegister(size, name) for name, size in layout.sizes.items()))
     circuit.compose(entangler.circuit(layout), inplace=True)
     return _counted(circuit), {"": circuit}
@@ -159,12 +168,13 @@ article {{ border-top: 1px solid var(--line); padding: 1rem 0; }}
 h3 {{ margin: 0; }} h3 code {{ font-size: 1rem; }} h4 {{ margin: .5rem 0 0; font-weight: normal; }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; margin: .5rem 0; }}
 dt {{ opacity: .7; }} dd {{ margin: 0; }}
-figure {{ margin: .5rem 0; overflow-x: auto; background: #fff; }} figure img {{ max-height: 34rem; max-width: 100%; }}
+figure {{ margin: .5rem 0; overflow-x: auto; background: #fff; }} figure img {{ max-width: 100%; }}
 @media (max-width: 40rem) {{ dl {{ display: block; }} dd {{ margin: 0 0 .3rem; }} }}
 </style></head><body>
 <h1>The fusion family</h1>
 <p>Every member, made without arguments, drawn and counted by <code>{command}</code>. Feature maps are shown for {features}
-features, ansätze on {qubits} qubits; entanglers, read-outs and fusions join registers or features of {widths}. Shots are those
+features, ansätze on {qubits} qubits; entanglers, read-outs and fusions join features of
+{widths}, two a qubit. Shots are those
 that bring every output's standard error to {precision} in the worst case.</p>
 <nav><ul>{contents}</ul></nav>
 {body}
@@ -196,7 +206,7 @@ def _article(entry: Entry) -> str:
     name, package = entry.member.__name__, KINDS[entry.kind][0].__name__
     facts = "".join(f"<dt>{html.escape(key)}</dt><dd>{_linked(value)}</dd>" for key, value in entry.facts.items())
     figures = "".join(_figure(name, label, circuit) for label, circuit in entry.circuits.items())
-    about = html.escape(entry.about)
+    about = re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(entry.about))
     return f"<article><h3>{name} <code>{package}.{name}</code></h3><p>{about}</p><dl>{facts}</dl>{figures}</article>"
 
 
