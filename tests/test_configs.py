@@ -14,19 +14,26 @@ OVERLAYS = sorted(
     str(path.relative_to(CONFIGS)) for folder in ("encoders", "fusion", "modalities") for path in (CONFIGS / folder).glob("*")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
-REAL = {"av_scenes": "av-scenes/manifest.jsonl", "mosi": "mosi-features/train.npz"}
+REAL = {
+    "av_scenes": "av-scenes/manifest.jsonl",
+    "av_scenes_features": "av-scenes/manifest.jsonl",
+    "mosi": "mosi-features/train.npz",
+}
 
 
 @pytest.fixture
 def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path):
-    monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
-
     def make(base: str, *overlays: str) -> TrainingCLI:
         flags = ["--config", str(CONFIGS / f"{base}.yaml")]
         for overlay in overlays:
             flags += ["--config", str(CONFIGS / overlay)]
         if base in REAL:
             flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
+        if base.endswith("_features"):  # encoders that were trained before: any will do
+            checkpoint = request.getfixturevalue("trained") / "checkpoints" / "last.ckpt"
+            for modality in ("vision", "audio"):
+                flags += [f"--model.init_args.model.{modality}.encoder.init_args.checkpoint", str(checkpoint)]
+        monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
         return TrainingCLI(["fit", *flags, "--runs", str(tmp_path)])
 
     return make

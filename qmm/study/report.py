@@ -58,11 +58,10 @@ def _parameters(rows: pd.DataFrame) -> tuple[int, int]:
 
 def _size(rows: pd.DataFrame, budget: int) -> str:
     every, trained = _parameters(rows)
-    excess = every / budget - 1 if budget else 0.0
     return (
         f"{every:,}"
         + (f", {trained:,} of them trained" if trained != every else "")
-        + (f" ({excess:+.0%})" if abs(excess) > MATCHED else "")
+        + (f" ({every / budget - 1:+.0%})" if abs(every - budget) > MATCHED * budget > 0 else "")
     )
 
 

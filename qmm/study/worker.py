@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
+_ALWAYS = ("qmm.training.cli.TrainingCLI", "qmm.quantum.kernels.execute.simulate")
 CAN_FORK = sys.platform == "linux"  # elsewhere libraries under torch do not survive a fork
 
 
@@ -70,7 +71,7 @@ def serve() -> None:
 
 
 def _forked(request: dict[str, Any]) -> int:
-    for name in ("qmm.training.cli.TrainingCLI", *request["imports"]):
+    for name in (*_ALWAYS, *request["imports"]):
         _import(name)
     child = os.fork()
     if not child:
