@@ -1,13 +1,12 @@
 """Classical fusions under the same contract, and their sizes for an equal number of parameters."""
 
-from ._base import ClassicalFusion
+from ._base import ClassicalFusion, classical_counterparts
 from .concat import ConcatFusion, GatedFusion, LateFusion
-from .matching import MEMBERS, Match, classical_counterparts, match
+from .matching import Match, match
 from .products import LowRankFusion, MFBFusion, MultiplicativeFusion, TensorFusion
 from .transformer import CrossModalTransformer
 
 __all__ = [
-    "MEMBERS",
     "ClassicalFusion",
     "ConcatFusion",
     "CrossModalTransformer",

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
 
+from .matching import match
+
 
 class ClassicalFusion(Fusion):
     """Angles by modality -> (B, F), without a circuit.
@@ -19,8 +21,12 @@ class ClassicalFusion(Fusion):
     products. Its weights then get no gradient.
     """
 
+    NAME: ClassVar[str]
+    """As a counterpart."""
     SIZES: ClassVar[tuple[str, ...]]
     """The constructor's arguments that decide the capacity; the last one is the width of the fused features."""
+    STEP: ClassVar[int] = 1
+    """What that width is a multiple of."""
     reference: str = ""
 
     def __init__(self, *sizes: int):
@@ -46,9 +52,17 @@ class ClassicalFusion(Fusion):
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
         """The classical members of the same capacity."""
-        from .matching import classical_counterparts  # which knows them all
-
         return classical_counterparts(self.widths, budget)
+
+
+def classical_counterparts(widths: Mapping[str, int], budget: Budget) -> dict[str, Fusion]:
+    """Every subclass of ClassicalFusion, not yet built, in the sizes of `match`: "concat" within 5 % of the budget, or
+    "concat-below" and "concat-above"."""
+    return {
+        member.NAME + suffix: member(*found.sizes)
+        for member in ClassicalFusion.__subclasses__()
+        for suffix, found in match(member, widths, budget).items()
+    }
 
 
 def shown(angles: Mapping[str, Tensor], present: Mapping[str, Tensor], modalities: tuple[str, ...]) -> list[Tensor]:

@@ -21,6 +21,7 @@ class ConcatFusion(ClassicalFusion):
         out: Width of the fused features.
     """
 
+    NAME = "concat"
     SIZES = ("hidden", "out")
 
     def __init__(self, hidden: int = 8, out: int = 8):
@@ -52,6 +53,7 @@ class LateFusion(ClassicalFusion):
         out: Width of the fused features.
     """
 
+    NAME = "late"
     SIZES = ("hidden", "out")
 
     def __init__(self, hidden: int = 8, out: int = 8):
@@ -87,6 +89,7 @@ class GatedFusion(ClassicalFusion):
     """
 
     reference = "arXiv:1702.01992"
+    NAME = "gated"
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):

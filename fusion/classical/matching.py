@@ -3,26 +3,21 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
-from qmm.contracts import Budget, Fusion
-
-from ._base import ClassicalFusion
-from .concat import ConcatFusion, GatedFusion, LateFusion
-from .products import LowRankFusion, MFBFusion, MultiplicativeFusion, TensorFusion
-from .transformer import CrossModalTransformer
+from qmm.contracts import Budget
 
 TOLERANCE = 0.05
-MEMBERS: dict[str, type[ClassicalFusion]] = {
-    "concat": ConcatFusion,
-    "gated": GatedFusion,
-    "tensor": TensorFusion,
-    "low-rank": LowRankFusion,
-    "mfb": MFBFusion,
-    "multiplicative": MultiplicativeFusion,
-    "transformer": CrossModalTransformer,
-    "late": LateFusion,
-}
+
+
+class Sized(Protocol):
+    """A class of fusions whose capacity a few whole numbers decide."""
+
+    SIZES: ClassVar[tuple[str, ...]]
+    STEP: ClassVar[int]
+
+    @classmethod
+    def count(cls, widths: Mapping[str, int], *sizes: int) -> int: ...
 
 
 class Match(NamedTuple):
@@ -35,17 +30,7 @@ class Match(NamedTuple):
     """parameters / budget - 1"""
 
 
-def classical_counterparts(widths: Mapping[str, int], budget: Budget) -> dict[str, Fusion]:
-    """Every classical member, not yet built, in the sizes of `match`: "concat" within 5 % of the budget, or "concat-below" and
-    "concat-above"."""
-    return {
-        name + suffix: member(*found.sizes)
-        for name, member in MEMBERS.items()
-        for suffix, found in match(member, widths, budget).items()
-    }
-
-
-def match(member: type[ClassicalFusion], widths: Mapping[str, int], budget: Budget) -> dict[str, Match]:
+def match(member: type[Sized], widths: Mapping[str, int], budget: Budget) -> dict[str, Match]:
     """Sizes with which the member and its decoder have as many parameters as the budget.
 
     {"": match}: of those within 5 % the most balanced (sizes nearest in ratio), and of equals the nearest. Where there is none,
@@ -67,10 +52,10 @@ def match(member: type[ClassicalFusion], widths: Mapping[str, int], budget: Budg
 
 
 def _candidates(
-    member: type[ClassicalFusion], widths: Mapping[str, int], budget: Budget, low: int, high: int
+    member: type[Sized], widths: Mapping[str, int], budget: Budget, low: int, high: int
 ) -> Iterator[tuple[tuple[int, ...], int]]:
     """For each width of the fused features that leaves room: the sizes around the budget, and the most balanced within it."""
-    step, cheapest = getattr(member, "STEP", 1), math.inf  # above the budget
+    step, cheapest = member.STEP, math.inf  # above the budget
     for place in range(1, high + 2):
         out = place * step
         decoder = budget.decoder_parameters(out)

@@ -23,6 +23,7 @@ class TensorFusion(ClassicalFusion):
     """
 
     reference = "arXiv:1707.07250"
+    NAME = "tensor"
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):
@@ -57,6 +58,7 @@ class LowRankFusion(ClassicalFusion):
     """
 
     reference = "arXiv:1806.00064"
+    NAME = "low-rank"
     SIZES = ("rank", "out")
 
     def __init__(self, rank: int = 4, out: int = 8):
@@ -92,6 +94,7 @@ class MFBFusion(ClassicalFusion):
     """
 
     reference = "arXiv:1708.01471"
+    NAME = "mfb"
     SIZES = ("factors", "out")
 
     def __init__(self, factors: int = 4, out: int = 8):
@@ -123,6 +126,7 @@ class MultiplicativeFusion(ClassicalFusion):
     """
 
     reference = "https://openreview.net/forum?id=rylnK6VtDH"
+    NAME = "multiplicative"
     SIZES = ("out",)
 
     def __init__(self, out: int = 8):

@@ -24,6 +24,7 @@ class CrossModalTransformer(ClassicalFusion):
     """
 
     reference = "arXiv:1906.00295"
+    NAME = "transformer"
     SIZES = ("hidden", "out")
     STEP = HEADS = 2
     owners: Tensor

@@ -3,11 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from qmm.errors import InputError
 from qmm.files import write_json
-from qmm.suggestions import did_you_mean
 
 _FORMATS = "circuit.png, circuit.svg, circuit.tex (LaTeX), circuit.qasm (OpenQASM 3)"
 
@@ -54,11 +52,3 @@ def _parser() -> argparse.ArgumentParser:
     costs.add_argument("--seeds", type=int, default=3, help="how often these two are estimated (default: 3)")
     costs.add_argument("--json", metavar="FILE", help="write every number there as well")
     return parser
-
-
-def chosen(present: list[str] | None, modalities: Any) -> tuple[str, ...]:
-    """The modalities in `present`, in the order of the model; all where there is none. Raises InputError for unknown ones."""
-    for name in present or ():
-        if name not in modalities:
-            raise InputError(f"--present {name}: the model has {', '.join(modalities)}{did_you_mean(name, modalities)}")
-    return tuple(m for m in modalities if present is None or m in present)

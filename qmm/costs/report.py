@@ -10,10 +10,11 @@ import torch
 from qmm.circuits import device, draw, draw_latex, draw_text, hardware_cost
 from qmm.circuits.exporting import to_qasm3
 from qmm.costs.accounting import Step, circuit_costs, parameters, time_step
-from qmm.costs.cli import chosen
 from qmm.costs.configuration import Configured, configured_fusion, random_features
 from qmm.costs.expressing import estimate
+from qmm.errors import InputError
 from qmm.quantum import Circuit
+from qmm.suggestions import did_you_mean
 
 _DOTS = 110  # per inch of a PNG
 _LONGEST = 60_000  # pixels; Matplotlib refuses 65,536
@@ -39,7 +40,7 @@ _EXPRESSED = {
 def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
     """Prints the table, writes the drawings; returns every number by name."""
     configured = configured_fusion(args)
-    present = chosen(options.present, configured.entries)
+    present = _chosen(options.present, configured.entries)
     if options.device:
         device(options.device)  # whether it exists is better known now
     circuits = configured.fusion.circuits(None if options.present is None else present)
@@ -81,6 +82,14 @@ def _add_on_request(found: dict[str, Any], circuits: Mapping[str, Circuit], opti
     metrics += ["effective_dimension"] * options.effective_dimension
     for name, estimates in estimate(circuits, metrics, range(options.seeds)).items():
         found["circuits"][name].update({metric: value._asdict() for metric, value in estimates.items()})
+
+
+def _chosen(present: list[str] | None, modalities: Any) -> tuple[str, ...]:
+    """The modalities in `present`, in the order of the model; all where there is none. Raises InputError for unknown ones."""
+    for name in present or ():
+        if name not in modalities:
+            raise InputError(f"--present {name}: the model has {', '.join(modalities)}{did_you_mean(name, modalities)}")
+    return tuple(m for m in modalities if present is None or m in present)
 
 
 def step_of(configured: Configured, present: Sequence[str], batch: int) -> Step:

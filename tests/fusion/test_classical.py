@@ -8,7 +8,9 @@ import torch
 
 from qmm.errors import InputError
 from qmm.fusion import ConcatFusion
-from qmm.fusion.classical import MEMBERS
+from qmm.fusion.classical import ClassicalFusion
+
+MEMBERS = {member.NAME: member for member in ClassicalFusion.__subclasses__()}
 
 
 def test_it_is_an_mlp_of_the_concatenation_when_nothing_is_missing():

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from qmm.contracts import Budget
 from qmm.decoders import ClassDecoder
 from qmm.fusion import ConcatFusion, QuantumFusion
-from qmm.fusion.classical import MEMBERS, match
+from qmm.fusion.classical import ClassicalFusion, match
+
+MEMBERS = {member.NAME: member for member in ClassicalFusion.__subclasses__()}
 
 
 def numel(*modules: torch.nn.Module) -> int:
@@ -35,7 +37,7 @@ def test_counts_are_those_of_torch(name, widths, sizes):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_matches_against_all_sizes(name, widths, n_classes):
     member = MEMBERS[name]
-    step = getattr(member, "STEP", 1)
+    step = member.STEP
     inner = range(1, 90) if len(member.SIZES) == 2 else (None,)
     every = [tuple(s for s in (i, o) if s is not None) for i in inner for o in range(step, 90, step)]
     counts = {sizes: member.count(widths, *sizes) + (sizes[-1] + 1) * n_classes for sizes in every}
@@ -94,5 +96,5 @@ def test_classical_members_name_each_other():
 
 def test_a_match_leaves_the_random_numbers_alone():
     before = torch.get_rng_state()
-    match(ConcatFusion, {"v": 4}, Budget(200, lambda out: (out + 1) * 3))
+    match(MEMBERS["concat"], {"v": 4}, Budget(200, lambda out: (out + 1) * 3))
     assert torch.equal(before, torch.get_rng_state())
