@@ -75,7 +75,6 @@ class QuantumFusion(Fusion):
         self.ansatz, self.entangler = ansatz or HardwareEfficient(), entangler or Ring()
         self.readout = copy.deepcopy(readout) or ZAndZZAcross()
         self._plans = {"": feature_map or DenseAngleEncoding(), **(feature_maps or {})}  # built for each modality anew
-        self._patterns = PatternCache(self._compile)
 
     def build(self, widths: Mapping[str, int]) -> None:
         """Registers in the order of `widths`.
@@ -98,6 +97,7 @@ class QuantumFusion(Fusion):
         self.reset_parameters()
         if self.sham == "frozen":
             self.requires_grad_(False)
+        self._patterns = PatternCache(self._compile)
 
     def _place(self) -> Placement | None:
         if self._edges is None:

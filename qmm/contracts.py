@@ -80,7 +80,7 @@ class Compressor(Part):
 
 
 class Budget(NamedTuple):
-    """What a counterpart has to match: trainable parameters of fusion and decoder together."""
+    """What a counterpart has to match: parameters of fusion and decoder together."""
 
     parameters: int
     decoder_parameters: Callable[[int], int]
@@ -104,6 +104,10 @@ class Fusion(Part):
     def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
         """The circuits that fuse the modalities in `present` (default: all of them), by name; none for a classical member."""
         return {}
+
+    def initial_layout(self, present: Collection[str] | None = None) -> list[int] | None:
+        """The physical qubits of those of its circuit, if it was laid out for a device; None leaves that to the transpiler."""
+        return None
 
     def counterparts(self, budget: Budget) -> dict[str, "Fusion"]:
         """Fusions by name, not yet built, to compare this one with: of the same capacity, computed from the budget.

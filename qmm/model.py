@@ -92,7 +92,7 @@ class MultimodalModel(Configurable, nn.Module):
 
 def counterpart_of(fusion: Fusion, decoder: Decoder, widths: Mapping[str, int], name: str) -> Fusion:
     """The fusion that a built one names as its counterpart, built for the same features and as large, decoder included."""
-    own = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
+    own = sum(p.numel() for p in fusion.parameters())  # frozen ones, too: a sham keeps its size
     budget = Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
     found = fusion.counterparts(budget)
     if name not in found:

@@ -100,6 +100,12 @@ def test_on_a_device_and_what_it_expresses(qmm: Qmm, tiny: list[str], tmp_path: 
     assert all(word in shown for word in words)
 
 
+def test_a_fusion_laid_out_for_the_device_stays_there(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    flags = [*tiny, f"{FUSION}.coupling_map", "fake_manila"]
+    costs = costs_of(qmm, tmp_path, *flags, "--device", "fake_manila")["circuits"]["fusion"]["device"]
+    assert costs["physical_qubits"] == configured_fusion(flags).fusion.initial_layout()
+
+
 def test_a_classical_fusion_has_no_circuit(qmm: Qmm, tiny: list[str], repository: Path, tmp_path: Path) -> None:
     classical = [*tiny, "--config", repository / "configs" / "fusion" / "concat.yaml"]
     shown = qmm("circuit", *classical, "--out", tmp_path / "none", "--json", tmp_path / "costs.json").stdout

@@ -23,6 +23,7 @@ class Counts(NamedTuple):
     parameters: int
     """Trained angles."""
     observables: int
+    """Or probabilities."""
 
 
 def count(circuit: Circuit) -> Counts:
@@ -35,7 +36,7 @@ def count(circuit: Circuit) -> Counts:
         two_qubit_gates=sum(len(item.qubits) > 1 for item in gates),
         inputs=len(circuit.inputs),
         parameters=len(circuit.weights),
-        observables=len(circuit.observables),
+        observables=circuit.n_outputs,
     )
 
 

@@ -30,10 +30,8 @@ class Step(NamedTuple):
 def circuit_costs(circuit: Circuit, precision: float, batch: int) -> dict[str, Any]:
     """By name: counts of the circuit as written, how it is measured, what simulating it takes. `dead` are the weights that
     reach no output, whatever the angles."""
-    counted = count(circuit)._asdict()
     return {
-        **counted,
-        "observables": circuit.n_outputs,
+        **count(circuit)._asdict(),
         "gates_across_registers": len(across_registers(circuit.quantum_circuit)),
         "dead": dead_weights(circuit),
         "measurement_settings": len(settings(circuit)),

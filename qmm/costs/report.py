@@ -9,6 +9,7 @@ import torch
 
 from qmm.circuits import device, draw, draw_latex, draw_text, hardware_cost
 from qmm.circuits.exporting import to_qasm3
+from qmm.contracts import Fusion
 from qmm.costs.accounting import Step, circuit_costs, parameters, time_step
 from qmm.costs.configuration import Configured, configured_fusion, random_features
 from qmm.costs.expressing import estimate
@@ -54,7 +55,7 @@ def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
         "circuits": {name: circuit_costs(circuit, options.precision, batch) for name, circuit in circuits.items()},
         "step": step_of(configured, present, batch)._asdict(),
     }
-    _add_on_request(found, circuits, options)
+    _add_on_request(found, circuits, options, _placed(configured.fusion, options.device, present))
     joined = ", ".join(f"{m} ({configured.entries[m].features})" for m in present)
     print(f"{configured.name}: {kind} of {joined} features")
     if not circuits:
@@ -71,11 +72,19 @@ def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _add_on_request(found: dict[str, Any], circuits: Mapping[str, Circuit], options: argparse.Namespace) -> None:
+def _placed(fusion: Fusion, device: str | None, present: Sequence[str]) -> list[int] | None:
+    """Where the fusion's own coupling map puts the qubits, if it is that device's."""
+    own = fusion.config_arguments().get("coupling_map")
+    return fusion.initial_layout(present) if own is not None and own == device else None
+
+
+def _add_on_request(
+    found: dict[str, Any], circuits: Mapping[str, Circuit], options: argparse.Namespace, layout: list[int] | None
+) -> None:
     """What a device takes, and what is expressed: they need seconds to minutes."""
     for name, circuit in circuits.items():
         if options.device:
-            cost = hardware_cost(circuit, options.device, options.precision)
+            cost = hardware_cost(circuit, options.device, options.precision, initial_layout=layout)
             fidelities = {n: getattr(cost, n) for n in ("expected_fidelity", "expected_fidelity_with_decay")}
             found["circuits"][name]["device"] = {**cost._asdict(), **fidelities}
     metrics = ["expressibility", "entangling"] * options.expressibility
