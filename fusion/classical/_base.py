@@ -18,13 +18,17 @@ class ClassicalFusion(Fusion):
     """Angles by modality -> (B, F), without a circuit.
 
     An absent modality has no influence: what belongs to it alone is left out of sums and averages, and is the neutral 1 in
-    products. Its weights then get no gradient.
+    products. Its weights then get no gradient. A row in which nothing is present gets what is left then, a constant.
+
+    Raises InputError for sizes below those that the member can work with.
     """
 
     NAME: ClassVar[str]
     """As a counterpart."""
     SIZES: ClassVar[tuple[str, ...]]
     """The constructor's arguments that decide the capacity; the last one is the width of the fused features."""
+    LEAST: ClassVar[int] = 1
+    """What that width is at least."""
     STEP: ClassVar[int] = 1
     """What that width is a multiple of."""
     reference: str = ""
@@ -32,9 +36,10 @@ class ClassicalFusion(Fusion):
     def __init__(self, *sizes: int):
         super().__init__()
         self.sizes = dict(zip(self.SIZES, sizes, strict=True))
-        if min(sizes) < 1:
+        if min(sizes) < 1 or sizes[-1] < self.LEAST:
             given = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
-            raise InputError(f"{type(self).__name__}: {given}; sizes are at least 1")
+            last = f", {self.SIZES[-1]} at least {self.LEAST}" if self.LEAST > 1 else ""
+            raise InputError(f"{type(self).__name__}: {given}; sizes are at least 1{last}")
         self.out_features = sizes[-1]
 
     @classmethod
@@ -79,6 +84,11 @@ def biased(angles: Mapping[str, Tensor], present: Mapping[str, Tensor], modaliti
     """(B, k + 1) of each modality: its angles and a 1; all 0 where it is absent."""
     values = shown(angles, present, modalities)
     return [F.pad(x, (0, 1), value=1.0) * present[m].unsqueeze(1) for m, x in zip(modalities, values, strict=True)]
+
+
+def averaged(values: Tensor, here: Tensor) -> Tensor:
+    """(B, N, F) and (B, N) of 1 and 0 -> (B, F): the mean of those that are there; 0 where none is."""
+    return (values * here.unsqueeze(2)).sum(1) / here.sum(1, keepdim=True).clamp(min=1)
 
 
 def by_modality(widths: Mapping[str, int], *shape: int) -> Mapping[str, nn.Parameter]:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._base import ClassicalFusion, biased, by_modality, flags, shown
+from ._base import ClassicalFusion, averaged, biased, by_modality, flags, shown
 
 
 class ConcatFusion(ClassicalFusion):
-    """The present modalities' angles side by side, then two linear layers with GELU behind each.
+    """Early fusion (arXiv:1705.09406): the present modalities' angles side by side, then two linear layers, GELU behind each.
 
     The first layer has a bias for each modality instead of one for all, so that a missing modality and one whose angles are
     0 differ: absent, it adds exactly nothing. With one modality this is an ordinary MLP.
@@ -21,6 +21,7 @@ class ConcatFusion(ClassicalFusion):
         out: Width of the fused features.
     """
 
+    reference = "arXiv:1705.09406"
     NAME = "concat"
     SIZES = ("hidden", "out")
 
@@ -45,14 +46,15 @@ class ConcatFusion(ClassicalFusion):
 
 
 class LateFusion(ClassicalFusion):
-    """Each modality's own MLP, (k -> hidden -> out) with GELU between, averaged over those that are present: modalities never
-    meet before a linear decoder, which makes this the average of their decisions.
+    """Late fusion (arXiv:1705.09406): each modality's own MLP, (k -> hidden -> out) with GELU between, averaged over those that
+    are present. Modalities never meet before a linear decoder, which makes this the average of their decisions.
 
     Args:
         hidden: Width between the two layers of each.
         out: Width of the fused features.
     """
 
+    reference = "arXiv:1705.09406"
     NAME = "late"
     SIZES = ("hidden", "out")
 
@@ -73,9 +75,8 @@ class LateFusion(ClassicalFusion):
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, out)"""
         values = shown(angles, present, self.modalities)
-        here = flags(present, self.modalities, values[0])
         told = torch.stack([self.branches[m](x) for m, x in zip(self.modalities, values, strict=True)], dim=1)
-        return (told * here.unsqueeze(2)).sum(1) / here.sum(1, keepdim=True)
+        return averaged(told, flags(present, self.modalities, told))
 
 
 class GatedFusion(ClassicalFusion):

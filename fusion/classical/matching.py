@@ -14,6 +14,7 @@ class Sized(Protocol):
     """A class of fusions whose capacity a few whole numbers decide."""
 
     SIZES: ClassVar[tuple[str, ...]]
+    LEAST: ClassVar[int]
     STEP: ClassVar[int]
 
     @classmethod
@@ -55,15 +56,14 @@ def _candidates(
     member: type[Sized], widths: Mapping[str, int], budget: Budget, low: int, high: int
 ) -> Iterator[tuple[tuple[int, ...], int]]:
     """For each width of the fused features that leaves room: the sizes around the budget, and the most balanced within it."""
-    step, cheapest = member.STEP, math.inf  # above the budget
-    for place in range(1, high + 2):
-        out = place * step
+    cheapest = math.inf  # above the budget
+    for out in range(member.LEAST, max(high, member.LEAST) + member.STEP + 1, member.STEP):
         decoder = budget.decoder_parameters(out)
 
         def total(inner: int, out: int = out, decoder: int = decoder) -> int:
             return decoder + (member.count(widths, inner, out) if len(member.SIZES) == 2 else member.count(widths, out))
 
-        if place > 1 and total(1) > max(high, cheapest):
+        if out > member.LEAST and total(1) > max(high, cheapest):
             return
         for inner in _inner(total, out, low, high) if len(member.SIZES) == 2 else [1]:
             parameters = total(inner)

@@ -90,12 +90,13 @@ class MFBFusion(ClassicalFusion):
 
     Args:
         factors: k, products that are summed into each feature.
-        out: Width of the fused features.
+        out: Width of the fused features; at least 2, since one of length 1 would be a mere sign.
     """
 
     reference = "arXiv:1708.01471"
     NAME = "mfb"
     SIZES = ("factors", "out")
+    LEAST = 2
 
     def __init__(self, factors: int = 4, out: int = 8):
         super().__init__(factors, out)

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 from qmm.errors import InputError
 
-from ._base import ClassicalFusion, shown
+from ._base import ClassicalFusion, averaged, shown
+
+_TINY = 1e-5  # keeps the norm's slope finite at 0
 
 
 class CrossModalTransformer(ClassicalFusion):
@@ -16,7 +18,9 @@ class CrossModalTransformer(ClassicalFusion):
     modalities and to themselves; the mean over the present tokens.
 
     The cross-modal attention of MulT (arXiv:1906.00295), with one block for all pairs of modalities instead of one each, and
-    the tokens of FT-Transformer (arXiv:2106.11959) for the steps of its sequences. An absent modality has no tokens.
+    the tokens of FT-Transformer (arXiv:2106.11959) for the steps of its sequences. Norms are RMSNorm (arXiv:1910.07467):
+    LayerNorm leaves nothing but a sign of tokens of width 2, which small budgets ask for. An absent modality has no tokens.
+    In a model of one modality all its tokens attend to each other.
 
     Args:
         hidden: Width of the feed-forward layer.
@@ -26,7 +30,7 @@ class CrossModalTransformer(ClassicalFusion):
     reference = "arXiv:1906.00295"
     NAME = "transformer"
     SIZES = ("hidden", "out")
-    STEP = HEADS = 2
+    LEAST = STEP = HEADS = 2
     owners: Tensor
     """(T,): the modality of each token, by its place."""
 
@@ -38,7 +42,7 @@ class CrossModalTransformer(ClassicalFusion):
     @classmethod
     def count(cls, widths: Mapping[str, int], *sizes: int) -> int:
         hidden, out = sizes
-        attention, feed_forward, norms = 4 * out * out + out, 2 * hidden * out + hidden + out, 4 * out
+        attention, feed_forward, norms = 4 * out * out + out, 2 * hidden * out + hidden + out, 2 * out
         return 2 * sum(widths.values()) * out + attention + feed_forward + norms
 
     def _make(self) -> None:
@@ -47,7 +51,7 @@ class CrossModalTransformer(ClassicalFusion):
         self.register_buffer("owners", torch.tensor(owners), persistent=False)
         self.scale = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
         self.shift = nn.Parameter(torch.randn(len(owners), d) * d**-0.5)
-        self.before_attention, self.before_feed_forward = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.before_attention, self.before_feed_forward = nn.RMSNorm(d, _TINY), nn.RMSNorm(d, _TINY)
         self.query_key_value, self.join = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d)  # softmax feels no bias of keys
         self.feed_forward = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
 
@@ -57,11 +61,11 @@ class CrossModalTransformer(ClassicalFusion):
         tokens = torch.cat(shown(angles, present, self.modalities), dim=1).unsqueeze(2) * self.scale + self.shift
         tokens = tokens + self._attend(self.before_attention(tokens), here)
         tokens = tokens + self.feed_forward(self.before_feed_forward(tokens))
-        return (tokens * here.unsqueeze(2)).sum(1) / here.sum(1, keepdim=True)
+        return averaged(tokens, here.to(tokens.dtype))
 
     def _attend(self, tokens: Tensor, here: Tensor) -> Tensor:
         """(B, T, d) and (B, T) bool -> (B, T, d)"""
-        across = self.owners.unsqueeze(1) != self.owners
+        across = (self.owners.unsqueeze(1) != self.owners) | (len(self.modalities) == 1)
         itself = torch.eye(len(self.owners), dtype=torch.bool, device=here.device)
         seen = (across & here.unsqueeze(1)) | itself
         query, key, value = self.query_key_value(tokens).unflatten(2, (3, self.HEADS, -1)).permute(2, 0, 3, 1, 4)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qmm.errors import InputError
-from qmm.fusion import ConcatFusion
+from qmm.fusion import ConcatFusion, CrossModalTransformer
 from qmm.fusion.classical import ClassicalFusion
 
 MEMBERS = {member.NAME: member for member in ClassicalFusion.__subclasses__()}
@@ -27,26 +29,28 @@ def test_it_is_an_mlp_of_the_concatenation_when_nothing_is_missing():
     torch.testing.assert_close(fusion(angles, {"vision": here, "text": here}), expected)
 
 
-@pytest.mark.parametrize("widths", [{"a": 3}, {"a": 3, "b": 2}, {"a": 1, "b": 4, "c": 2}])
-def test_what_stands_in_place_of_the_absent_has_no_influence(widths):
-    torch.manual_seed(0)
-    fusion = ConcatFusion(5, 3)
-    fusion.build(widths)
-    for pattern in itertools.product([False, True], repeat=len(widths)):
-        present = {m: torch.full((4,), here) for m, here in zip(widths, pattern, strict=True)}
-        angles = {m: torch.randn(4, k) for m, k in widths.items()}
-        expected = fusion(angles, present)
-        for placeholder in (0.0, 5.0, torch.nan):
-            other = {m: a if present[m][0] else torch.full_like(a, placeholder) for m, a in angles.items()}
-            fused = fusion(other, present)
-            assert torch.equal(fused, expected)
-        gradient = torch.autograd.grad(fusion(other, present).sum(), fusion.first.weight)[0]
-        assert gradient.isfinite().all()
-        start = 0
-        for place, (m, k) in enumerate(widths.items()):
-            columns = [*range(start, start + k), sum(widths.values()) + place]
-            assert present[m][0] or not gradient[:, columns].any()
-            start += k
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
+    """Widths of one to four modalities, and which of them each row has; possibly none."""
+    widths = {f"m{i}": k for i, k in enumerate(draw(st.lists(st.integers(1, 9), min_size=1, max_size=4)))}
+    return widths, {m: torch.tensor(draw(st.lists(st.booleans(), min_size=4, max_size=4))) for m in widths}
+
+
+@given(case=cases(), name=st.sampled_from(sorted(MEMBERS)), placeholder=st.sampled_from([0.0, 1e6, torch.nan, torch.inf]))
+def test_what_stands_in_place_of_the_absent_has_no_influence(case, name, placeholder):
+    widths, present = case
+    fusion, x = make(name, widths), rows(widths, 4)
+    expected = fusion(x, present)
+    assert expected.isfinite().all()
+    other = {m: a.masked_fill(~present[m].unsqueeze(1), placeholder).requires_grad_() for m, a in x.items()}
+    fused = fusion(other, present)
+    assert torch.equal(fused, expected)
+    fused.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in fusion.parameters())
+    for m, a in other.items():
+        assert a.grad is not None
+        assert a.grad.isfinite().all()
+        assert not a.grad[~present[m]].any()
 
 
 def test_absent_differs_from_zero_angles():
@@ -58,9 +62,11 @@ def test_absent_differs_from_zero_angles():
     assert not torch.allclose(fusion(angles, {"a": here, "b": here}), fusion(angles, {"a": here, "b": gone}))
 
 
-def test_widths_below_one_are_refused():
-    with pytest.raises(InputError, match="hidden=0, out=3"):
+def test_sizes_too_small_are_refused():
+    with pytest.raises(InputError, match=r"hidden=0, out=3; sizes are at least 1$"):
         ConcatFusion(0, 3)
+    with pytest.raises(InputError, match="factors=3, out=1; sizes are at least 1, out at least 2"):
+        MEMBERS["mfb"](3, 1)
 
 
 WIDTHS = {"vision": 3, "audio": 1, "text": 2}
@@ -160,26 +166,57 @@ def test_multiplicative_is_torchs_bilinear_form_of_each_pair(present):
     torch.testing.assert_close(fusion(x, here(present)), expected)
 
 
-@pytest.mark.parametrize("present", patterns())
-def test_transformer_is_torchs_layer_on_the_tokens_that_are_there(present):
-    fusion, x = make("transformer"), rows()
+def torchs_layer(fusion: Any) -> torch.nn.TransformerEncoderLayer:
     d = fusion.out_features
     layer = torch.nn.TransformerEncoderLayer(d, 2, 4, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64)
+    layer.norm1, layer.norm2 = (torch.nn.RMSNorm(d, 1e-5, dtype=torch.float64) for _ in range(2))  # type: ignore[assignment]
     theirs = [
         ("self_attn.in_proj_weight", fusion.query_key_value.weight),
         ("self_attn.in_proj_bias", torch.zeros(3 * d)),
         *((f"self_attn.out_proj.{k}", getattr(fusion.join, k)) for k in ("weight", "bias")),
         *((f"linear1.{k}", getattr(fusion.feed_forward[0], k)) for k in ("weight", "bias")),
         *((f"linear2.{k}", getattr(fusion.feed_forward[2], k)) for k in ("weight", "bias")),
-        *((f"norm1.{k}", getattr(fusion.before_attention, k)) for k in ("weight", "bias")),
-        *((f"norm2.{k}", getattr(fusion.before_feed_forward, k)) for k in ("weight", "bias")),
+        ("norm1.weight", fusion.before_attention.weight),
+        ("norm2.weight", fusion.before_feed_forward.weight),
     ]
     layer.load_state_dict({name: value.detach() for name, value in theirs})
+    return layer
+
+
+@pytest.mark.parametrize("present", patterns())
+def test_transformer_is_torchs_layer_on_the_tokens_that_are_there(present):
+    fusion, x = make("transformer"), rows()
     owners = [m for m, k in WIDTHS.items() for _ in range(k)]
     kept = [i for i, m in enumerate(owners) if m in present]
     tokens = (torch.cat(list(x.values()), dim=1).unsqueeze(2) * fusion.scale + fusion.shift)[:, kept]
     blocked = torch.tensor([[owners[i] == owners[j] and i != j for j in kept] for i in kept])
-    torch.testing.assert_close(fusion(x, here(present)), layer(tokens, src_mask=blocked).mean(1))
+    torch.testing.assert_close(fusion(x, here(present)), torchs_layer(fusion)(tokens, src_mask=blocked).mean(1))
+
+
+def test_transformer_of_one_modality_is_torchs_layer():
+    fusion, x = make("transformer", {"vision": 3}), rows()
+    tokens = x["vision"].unsqueeze(2) * fusion.scale + fusion.shift
+    torch.testing.assert_close(fusion(x, here(("vision",))), torchs_layer(fusion)(tokens).mean(1))
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_smallest_sizes_still_feel_their_inputs(name):
+    member = MEMBERS[name]
+    torch.manual_seed(0)
+    fusion = member(*(1, member.LEAST)[-len(member.SIZES) :])
+    fusion.build(WIDTHS)
+    fusion.double()
+    x = {m: a.requires_grad_() for m, a in rows(n=32).items()}
+    fused = (fusion(x, here(n=32)) * torch.randn(32, fusion.out_features)).sum()
+    gradients = torch.autograd.grad(fused, [*fusion.parameters(), *x.values()])
+    assert all(g.abs().max() > 1e-4 for g in gradients)
+
+
+def test_tokens_of_width_two_are_more_than_signs():
+    torch.manual_seed(0)
+    fusion = CrossModalTransformer(2, 2)
+    fusion.build(WIDTHS)
+    assert fusion.before_attention(torch.randn(50, 2)).abs().std() > 0.1
 
 
 @pytest.mark.parametrize("name", MEMBERS)

@@ -1,5 +1,7 @@
 """Capacity: the sizes found against all sizes tried, parameters against what torch counts."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -32,30 +34,35 @@ def test_counts_are_those_of_torch(name, widths, sizes):
     assert numel(fusion) == member.count(by_name, *chosen)
 
 
-@pytest.mark.parametrize("widths", [{"v": 1}, {"v": 4}, {"v": 2, "a": 1}, {"v": 6, "a": 5}, {"v": 3, "a": 1, "t": 4}])
-@pytest.mark.parametrize("n_classes", [2, 9])
-@pytest.mark.parametrize("name", MEMBERS)
-def test_matches_against_all_sizes(name, widths, n_classes):
-    member = MEMBERS[name]
-    step = member.STEP
-    inner = range(1, 90) if len(member.SIZES) == 2 else (None,)
-    every = [tuple(s for s in (i, o) if s is not None) for i in inner for o in range(step, 90, step)]
-    counts = {sizes: member.count(widths, *sizes) + (sizes[-1] + 1) * n_classes for sizes in every}
-    for target in (5, 17, 33, 60, 121, 230):
-        found = match(member, widths, Budget(target, lambda out: (out + 1) * n_classes))
-        near = [sizes for sizes, n in counts.items() if abs(n - target) <= 0.05 * target]
-        assert all(counts[m.sizes] == m.parameters for m in found.values())
-        assert all(m.excess == pytest.approx(m.parameters / target - 1) for m in found.values())
-        if near:
-            balance = {max(s[0], s[-1]) / min(s[0], s[-1]) for s in near}
-            assert list(found) == [""]
-            assert max(found[""].sizes) / min(found[""].sizes) == pytest.approx(min(balance))
-        else:
-            below, above = ([n for n in counts.values() if n < target], [n for n in counts.values() if n > target])
-            assert {suffix: m.parameters for suffix, m in found.items()} == {
-                **({"-below": max(below)} if below else {}),
-                "-above": min(above),
-            }
+@given(
+    name=st.sampled_from(sorted(MEMBERS)),
+    widths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    n_classes=st.integers(1, 9),
+    target=st.integers(1, 230),
+)
+def test_matches_against_all_sizes(name, widths, n_classes, target):
+    member, by_name = MEMBERS[name], {f"m{i}": k for i, k in enumerate(widths)}
+    outs, inner = range(member.LEAST, 90, member.STEP), range(1, 90)
+    every = itertools.product(*(inner, outs)[-len(member.SIZES) :])
+    counts = {sizes: member.count(by_name, *sizes) + (sizes[-1] + 1) * n_classes for sizes in every}
+    found = match(member, by_name, Budget(target, lambda out: (out + 1) * n_classes))
+    near = [sizes for sizes, n in counts.items() if abs(n - target) <= 0.05 * target]
+    assert all(counts[m.sizes] == m.parameters for m in found.values())
+    assert all(m.excess == pytest.approx(m.parameters / target - 1) for m in found.values())
+    if near:
+        assert list(found) == [""]
+        assert found[""].sizes in near
+        assert _ratio(found[""].sizes) == pytest.approx(min(map(_ratio, near)))
+    else:
+        below, above = ([n for n in counts.values() if n < target], [n for n in counts.values() if n > target])
+        assert {suffix: m.parameters for suffix, m in found.items()} == {
+            **({"-below": max(below)} if below else {}),
+            "-above": min(above),
+        }
+
+
+def _ratio(sizes: tuple[int, ...]) -> float:
+    return max(sizes) / min(sizes)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -94,7 +101,17 @@ def test_classical_members_name_each_other():
     assert {name.removesuffix("-below").removesuffix("-above") for name in found} == set(MEMBERS)
 
 
-def test_a_match_leaves_the_random_numbers_alone():
+def test_counterparts_draw_their_weights_as_if_built_alone():
+    torch.manual_seed(0)
+    fusion = QuantumFusion()
+    fusion.build({"v": 2, "a": 2})
     before = torch.get_rng_state()
-    match(MEMBERS["concat"], {"v": 4}, Budget(200, lambda out: (out + 1) * 3))
+    found = fusion.counterparts(Budget(60, lambda out: (out + 1) * 3))
     assert torch.equal(before, torch.get_rng_state())
+    concat = found["concat"]
+    assert isinstance(concat, ConcatFusion)
+    alone = ConcatFusion(*concat.sizes.values())
+    for made in (concat, alone):
+        torch.set_rng_state(before)
+        made.build({"v": 2, "a": 2})
+    assert all(torch.equal(value, alone.state_dict()[name]) for name, value in concat.state_dict().items())
