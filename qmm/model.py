@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qmm.config import Configurable
 from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
 from qmm.errors import InputError
+from qmm.suggestions import did_you_mean
 from qmm.types import Batch, Features, ModelOutput, Padded
 
 
@@ -96,7 +97,12 @@ def counterpart_of(fusion: Fusion, decoder: Decoder, widths: Mapping[str, int], 
     budget = Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
     found = fusion.counterparts(budget)
     if name not in found:
-        offered = ", ".join(found) or "none"
-        raise InputError(f"{type(fusion).__name__} has no counterpart {name!r}; it offers: {offered}")
+        offered, kin = ", ".join(found) or "none", [other for other in found if _unsized(other) == _unsized(name)]
+        meant = f"; at this size take {' or '.join(map(repr, kin))}" if kin else did_you_mean(name, found)
+        raise InputError(f"{type(fusion).__name__} has no counterpart {name!r}; it offers: {offered}{meant}")
     found[name].build(widths)
     return found[name]
+
+
+def _unsized(name: str) -> str:
+    return name.removesuffix("-below").removesuffix("-above")

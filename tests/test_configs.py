@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qmm.fusion import ConcatFusion, QuantumFusion
+import qmm.fusion
+from qmm.fusion import QuantumFusion
 from qmm.study import read_study
 from qmm.training.cli import TrainingCLI
 
@@ -14,6 +15,20 @@ OVERLAYS = sorted(
     str(path.relative_to(CONFIGS)) for folder in ("encoders", "fusion", "modalities") for path in (CONFIGS / folder).glob("*")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
+FUSIONS = {
+    "concat": "ConcatFusion",
+    "gated": "GatedFusion",
+    "kernel": "KernelFusion",
+    "late": "LateFusion",
+    "low_rank": "LowRankFusion",
+    "mfb": "MFBFusion",
+    "multiplicative": "MultiplicativeFusion",
+    "reupload": "QuantumFusion",
+    "sham_frozen": "QuantumFusion",
+    "sham_local": "QuantumFusion",
+    "tensor": "TensorFusion",
+    "transformer": "CrossModalTransformer",
+}
 REAL = {
     "av_scenes": "av-scenes/manifest.jsonl",
     "av_scenes_features": "av-scenes/manifest.jsonl",
@@ -59,7 +74,8 @@ def test_overlays(instantiate, overlay: str) -> None:
         expected = {"torchvision": "TorchvisionViTEncoder", "open_clip": "OpenClipVisionEncoder", "frozen": "ViTEncoder"}
         assert type(model.branches["vision"].encoder).__name__ == expected[name]
     else:
-        assert isinstance(model.fusion, ConcatFusion) == (name == "concat")
+        assert type(model.fusion) is getattr(qmm.fusion, FUSIONS[name])
+        assert getattr(model.fusion, "sham", None) == (name.removeprefix("sham_") if name.startswith("sham_") else None)
         assert getattr(model.fusion, "reupload", False) == (name == "reupload")
 
 

@@ -109,6 +109,15 @@ def test_an_unknown_counterpart_names_the_offered_ones() -> None:
         MultimodalModel(QuantumFusion(), ClassDecoder(["a", "b"]))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [("gated", "take 'gated-below' or 'gated-above'"), ("concat-above", "take 'concat'"), ("concta", "did you mean 'concat'")],
+)
+def test_a_counterpart_that_is_near_is_suggested(wanted: str, meant: str) -> None:
+    with pytest.raises(InputError, match=meant):
+        MultimodalModel(QuantumFusion(), ClassDecoder(["a", "b"]), **{m: branch() for m in MODALITIES}, counterpart=wanted)
+
+
 def test_losses_have_names_and_weights() -> None:
     batch = batch_of(PATTERNS)
     model = make(auxiliary=0.5)
