@@ -6,6 +6,7 @@ own, as if typed: it shares nothing with the next one but what was imported befo
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import runpy
@@ -73,6 +74,7 @@ def serve() -> None:
 def _forked(request: dict[str, Any]) -> int:
     for name in (*_ALWAYS, *request["imports"]):
         _import(name)
+    gc.freeze()  # the collector of the child leaves pages alone that it shares with us
     child = os.fork()
     if not child:
         _become(request)
