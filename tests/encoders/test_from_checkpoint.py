@@ -58,7 +58,7 @@ def test_frozen_statistics_stand_still() -> None:
 
 
 def test_it_is_described_without_the_file(checkpoint: Path, rebuilt: Callable[..., Any], tmp_path: Path) -> None:
-    moved = shutil.copy(checkpoint, tmp_path / "moved.ckpt")
+    moved = Path(shutil.copy(checkpoint, tmp_path / "moved.ckpt"))
     taken = FromCheckpoint(str(moved), "vision")
     moved.unlink()
     twin = rebuilt(taken)
@@ -69,7 +69,7 @@ def test_it_is_described_without_the_file(checkpoint: Path, rebuilt: Callable[..
 def test_a_run_with_cached_features_leaves_a_whole_checkpoint(
     checkpoint: Path, qmm: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
-    moved = shutil.copy(checkpoint, tmp_path / "moved.ckpt")
+    moved = Path(shutil.copy(checkpoint, tmp_path / "moved.ckpt"))
     overlay = tmp_path / "features.yaml"
     overlay.write_text(
         "model:\n  init_args:\n    model:\n      audio: null\n      text: null\n      vision:\n        encoder:\n"

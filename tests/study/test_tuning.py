@@ -84,7 +84,7 @@ def test_mistakes_are_named(tmp_path: Path, tuning: Any, message: str) -> None:
 
 def test_a_tuned_study_as_a_user_runs_it(qmm: Callable[..., Any], tiny: list[str], tmp_path: Path, repository: Path) -> None:
     concat = str(repository / "configs" / "fusion" / "concat.yaml")
-    content = {
+    content: dict[str, Any] = {
         "configs": [tiny[1], tiny[3], {"trainer": {"max_epochs": 1}, "pictures": False}],
         "arms": {"quantum": [], "concat": [concat]},
         "seeds": [0],
@@ -99,10 +99,10 @@ def test_a_tuned_study_as_a_user_runs_it(qmm: Callable[..., Any], tiny: list[str
     assert set(tried["samples"]) == {16}  # a third of the 48 training samples
     assert not list((folder / "cells").glob("*tuning*/test"))  # nothing has looked at the test split
     best = {arm: rows.set_index("choice")["loss"].idxmin() for arm, rows in tried.groupby("arm")}
-    for row in table.itertuples():
-        assert row.choice == best[row.arm]
-        used = yaml.safe_load(row.config)
-        assert f"fusion_learning_rate {used['model']['init_args']['fusion_learning_rate']}," in row.choice
+    for row in table.to_dict("records"):
+        assert row["choice"] == best[row["arm"]]
+        used = yaml.safe_load(row["config"])
+        assert f"fusion_learning_rate {used['model']['init_args']['fusion_learning_rate']}," in row["choice"]
         assert used["data"]["init_args"]["fold"] is None
     assert set(table["split"]) == {"test"}
     assert "chosen ones bold" in done.stdout
@@ -118,7 +118,7 @@ def test_a_tuned_study_as_a_user_runs_it(qmm: Callable[..., Any], tiny: list[str
 
 def finished(n_arms: int) -> tuple[Study, Outcome]:
     """A study of many arms whose second one is frozen and whose last is too large."""
-    arms = {f"arm{i}": () for i in range(n_arms)}
+    arms: dict[str, tuple[Any, ...]] = {f"arm{i}": () for i in range(n_arms)}
     rows = [
         {"arm": arm, "seed": seed, "accuracy": 0.5 + 0.1 * i + 0.001 * (seed * (i + 1) % 3), "split": "val", "fit_seconds": 1.0}
         | {"parameters_fusion": 0 if i == 1 else 60, "parameters_fusion_total": 160 if i == n_arms - 1 else 60}
