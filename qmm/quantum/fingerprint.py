@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Hashable
 from typing import Any
 
-from qiskit.circuit import Gate, Instruction, QuantumCircuit
+from qiskit.circuit import ControlledGate, Gate, Instruction, QuantumCircuit
 from qiskit.circuit.library import UnitaryGate
 
 
@@ -39,7 +39,7 @@ def _content(circuit: QuantumCircuit) -> Hashable:
 
 
 def _operation(operation: Any) -> Hashable:
-    if type(operation) in (Gate, Instruction) and operation.definition is not None:
+    if type(operation) in (Gate, Instruction, ControlledGate) and operation.definition is not None:
         return operation.name, _content(operation.definition)
     if isinstance(operation, UnitaryGate):  # whose pickles depend on how the matrix lies in memory
         return operation.params[0].shape, operation.params[0].tobytes()

@@ -79,7 +79,7 @@ def test_a_member_given_is_not_the_one_trained():
 def test_counterparts_are_offered():
     fusion = make(gate=False)
     budget = Budget(sum(p.numel() for p in fusion.parameters()) + 3 * (fusion.out_features + 1), lambda f: 3 * (f + 1))
-    assert list(fusion.counterparts(budget)) == ["concat"]
+    assert "concat" in fusion.counterparts(budget)
 
 
 def test_members_to_be_summed_are_of_one_width():
