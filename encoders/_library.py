@@ -2,15 +2,14 @@
 
 import inspect
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from qmm.contracts import Encoder
 from qmm.errors import InputError
-
-Tuning = Literal["full", "frozen", "lora"]
+from qmm.tuning import Tuning, tune
 
 
 class LibraryEncoder(Encoder):
@@ -34,29 +33,10 @@ class LibraryEncoder(Encoder):
 
     def tune(self, tuning: Tuning, lora: dict[str, Any] | None, fresh: nn.Module | None = None) -> None:
         """Decide what in `self.model` is trained. With LoRA, `fresh` (a stem that no pretrained weights know) is too."""
-        if tuning not in ("full", "frozen", "lora"):
-            raise InputError(f"tuning={tuning!r}: expected 'full', 'frozen' or 'lora'")
-        if lora is not None and tuning != "lora":
-            raise InputError(f"lora={lora} is given, but tuning={tuning!r}; set tuning='lora', or leave lora out")
-        if tuning == "full":
-            return
-        self.model.requires_grad_(False)
-        if tuning == "lora":
-            _add_lora(self.model, {"target_modules": self.lora_targets, **(lora or {})})
-            if fresh is not None:
-                fresh.requires_grad_(True)
+        tune(self.model, tuning, lora, self.lora_targets)
+        if tuning == "lora" and fresh is not None:
+            fresh.requires_grad_(True)
         self.train()  # of a frozen encoder: dropout off from the start, as ever after
-
-
-def _add_lora(model: nn.Module, lora: dict[str, Any]) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    names = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
-    try:
-        inject_adapter_in_model(LoraConfig(**{names.get(k, k): v for k, v in lora.items()}), model)
-    except (TypeError, ValueError) as error:
-        expected = "r, alpha, dropout, target_modules, or other fields of peft.LoraConfig"
-        raise InputError(f"lora={lora} cannot be applied: {error}. Expected {expected}") from error
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:

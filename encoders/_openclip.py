@@ -7,8 +7,7 @@ from typing import Any
 from torch import nn
 
 from qmm.errors import InputError
-
-from ._pretrained import read_json
+from qmm.pretrained import read_json
 
 _TINY_VISION = {"layers": 1, "width": 8, "head_width": 8, "patch_size": 1, "image_size": 1}
 _TINY_TEXT = {"layers": 1, "width": 8, "heads": 1, "context_length": 1, "vocab_size": 1}

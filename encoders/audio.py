@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
 
 from qmm.errors import InputError
+from qmm.pretrained import architecture_of, load_config, load_model, read_json
+from qmm.tuning import Tuning
 from qmm.types import Features
 
-from ._library import LibraryEncoder, Tuning, check_choice, masked_mean
-from ._pretrained import architecture_of, load_config, load_model, read_json
+from ._library import LibraryEncoder, check_choice, masked_mean
 from ._stem import SpectrogramStem
 from .preprocess import SoundPreprocess
 from .spectrogram import KaldiLogMel, LogMel

@@ -8,11 +8,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from qmm.errors import InputError
+from qmm.pretrained import architecture_of, load_config, load_model, read_json, told_plainly, without_pooler
+from qmm.tuning import Tuning
 from qmm.types import Features
 
-from ._library import LibraryEncoder, Tuning, check_choice, length_mask, masked_mean
+from ._library import LibraryEncoder, check_choice, length_mask, masked_mean
 from ._openclip import named_architecture, pretrained_model, random_tower
-from ._pretrained import architecture_of, load_config, load_model, read_json, told_plainly, without_pooler
 from .preprocess import OpenClipTextPreprocess, TextPreprocess
 
 _SMALL = {

@@ -8,12 +8,13 @@ from torch import Tensor
 from transformers import ViTConfig, ViTModel
 
 from qmm.errors import InputError
+from qmm.pretrained import architecture_of, load_config, load_model, read_json, read_weights
+from qmm.tuning import Tuning
 from qmm.types import Features
 
 from ._images import HALF, ImageEncoder, image_preprocess
-from ._library import Tuning, check_choice
+from ._library import check_choice
 from ._openclip import named_architecture, pretrained_model, random_tower
-from ._pretrained import architecture_of, load_config, load_model, read_json, read_weights
 from ._stem import ConvStem, TokenStem
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

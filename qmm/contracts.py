@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from qmm.config import Configurable
 from qmm.errors import InputError
 from qmm.quantum import Circuit
-from qmm.types import Features
+from qmm.types import Context, Features
 
 
 class Part(Configurable, nn.Module, ABC):
@@ -120,9 +120,13 @@ class Fusion(Part):
 class Decoder(Part):
     """Fused features (B, F) -> what the user asked for."""
 
+    target: str
+    """Name of the target that it learns."""
+
     @abstractmethod
-    def build(self, in_features: int) -> None:
-        """Make the parameters for features of width F."""
+    def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
+        """Make the parameters for features of width F. `widths`: those of the encoders by modality, for a decoder that attends
+        to their tokens."""
 
     @abstractmethod
     def spawn(self, in_features: int) -> "Decoder":
@@ -130,16 +134,24 @@ class Decoder(Part):
 
     @abstractmethod
     def count_parameters(self, in_features: int) -> int:
-        """How many parameters `build(in_features)` makes."""
+        """How many of `readers` there are after `build(in_features)`: what fusions are matched in."""
+
+    def readers(self) -> Iterable[nn.Parameter]:
+        """The parameters that read fused features: all of them, unless it contains a model with a life of its own."""
+        return self.parameters()
 
     @abstractmethod
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None = None) -> Any:
         """(B, F) -> raw outputs: logits (B, C), values (B, 1), ..."""
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
+    def loss(self, outputs: Any, targets: Mapping[str, Any]) -> Tensor:
         """Scalar, the mean over the batch."""
 
     @abstractmethod
-    def predict(self, outputs: Tensor) -> Any:
+    def score(self, outputs: Any) -> Any:
+        """Outputs as metrics compare them with targets: probabilities (B, C), values (B,), B sentences."""
+
+    @abstractmethod
+    def predict(self, outputs: Any) -> list[Any]:
         """Outputs in the user's terms: a list of B NamedTuples."""

@@ -10,7 +10,7 @@ from qmm.config import Configurable
 from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
 from qmm.errors import InputError
 from qmm.suggestions import did_you_mean
-from qmm.types import Batch, Features, ModelOutput, Padded
+from qmm.types import Batch, Context, Features, ModelOutput, Padded, rows_of
 
 
 @final
@@ -71,14 +71,14 @@ class MultimodalModel(Configurable, nn.Module):
         self.decoder = decoder
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
-        decoder.build(self.fusion.out_features)
+        decoder.build(self.fusion.out_features, {m: branch.encoder.dim for m, branch in self.branches.items()})
 
     def forward(self, batch: Batch) -> ModelOutput:
         present = batch.presence(self.branches)
         features = {m: branch.encode(batch.inputs.get(m), present[m]) for m, branch in self.branches.items()}
         angles = {m: branch.compress(features[m], present[m]) for m, branch in self.branches.items()}
         fused = self.fusion(angles, present)
-        return ModelOutput(features, angles, fused, self.decoder(fused))
+        return ModelOutput(features, angles, fused, self.decoder(fused, Context(features, present, batch.prompts)))
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Named losses, weighted; their sum is what is trained: the decoder's, and each branch's auxiliary one."""
@@ -86,7 +86,7 @@ class MultimodalModel(Configurable, nn.Module):
         for modality, branch in self.branches.items():
             features = output.features[modality]
             if branch.head is not None and features is not None:
-                targets = {name: target[batch.present[modality]] for name, target in batch.targets.items()}
+                targets = {name: rows_of(target, batch.present[modality]) for name, target in batch.targets.items()}
                 losses[modality] = branch.auxiliary * branch.head.loss(branch.head(features.pooled), targets)
         return losses
 

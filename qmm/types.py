@@ -1,6 +1,6 @@
 """What travels between the parts: small NamedTuples, shapes documented. B samples, T steps or tokens, D features."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,14 +52,28 @@ class Batch(NamedTuple):
     present: Mapping[str, Tensor]
     """By modality, (B,) bool."""
     targets: Mapping[str, Any]
-    """By name: class indices (B,) int64, values (B,) float32, ...; empty when predicting."""
+    """By name: class indices `label` (B,) int64, values (B,) float32; `references`, a list of sentences a sample; `facts`, a
+    dict fact -> value a sample. Empty when predicting."""
     ids: list[str]
     """A name for each sample, for reports and predictions."""
+    prompts: Sequence[str] = ()
+    """What each sample's sentence is to answer or to follow, a text a sample, "" for none; empty where no sample has one."""
 
     def presence(self, modalities: Iterable[str]) -> dict[str, Tensor]:
         """By modality, (B,) bool; False throughout for one that the data does not know."""
         nowhere = torch.zeros_like(next(iter(self.present.values())))
         return {modality: self.present.get(modality, nowhere) for modality in modalities}
+
+
+class Context(NamedTuple):
+    """What a decoder may look at beside the fused features."""
+
+    features: Mapping[str, Features | None]
+    """By modality, only the rows that have it; None where none has."""
+    present: Mapping[str, Tensor]
+    """By modality, (B,) bool."""
+    prompts: Sequence[str] = ()
+    """As in `Batch`."""
 
 
 class ModelOutput(NamedTuple):
@@ -71,5 +85,13 @@ class ModelOutput(NamedTuple):
     """By modality, (B, k); 0 in rows that lack it."""
     fused: Tensor
     """(B, F)"""
-    prediction: Tensor
-    """(B, ...), the decoder's output: logits (B, C), values (B, 1), ..."""
+    prediction: Any
+    """The decoder's output: logits (B, C), values (B, 1), the prefix of a sentence, ..."""
+
+
+def rows_of(target: Any, where: Tensor) -> Any:
+    """Those of a target's rows, tensor or list, that a mask (B,) or indices name."""
+    if isinstance(target, Tensor):
+        return target[where]
+    rows = where.nonzero().squeeze(1) if where.dtype == torch.bool else where
+    return [target[row] for row in rows.tolist()]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from qmm.contracts import Decoder
 from qmm.errors import InputError
+from qmm.types import Context
 
 
 class ClassPrediction(NamedTuple):
@@ -39,7 +40,7 @@ class ClassDecoder(Decoder):
         self.scale = scale
         self.register_buffer("class_weights", torch.ones(len(self.classes)))
 
-    def build(self, in_features: int) -> None:
+    def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
         self.linear = nn.Linear(in_features, len(self.classes))
 
     def spawn(self, in_features: int) -> "ClassDecoder":
@@ -50,12 +51,16 @@ class ClassDecoder(Decoder):
     def count_parameters(self, in_features: int) -> int:
         return (in_features + 1) * len(self.classes)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None = None) -> Tensor:
         """(B, F) -> logits (B, C)"""
         return self.linear(self.scale * features)
 
     def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
         return F.cross_entropy(outputs, targets[self.target], self.class_weights, label_smoothing=self.label_smoothing)
+
+    def score(self, outputs: Tensor) -> Tensor:
+        """Logits (B, C) -> probabilities (B, C)"""
+        return outputs.softmax(-1)
 
     def predict(self, outputs: Tensor) -> list[ClassPrediction]:
         rows = outputs.softmax(-1).tolist()

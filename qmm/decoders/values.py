@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qmm.contracts import Decoder
+from qmm.types import Context
 
 
 class ValuePrediction(NamedTuple):
@@ -30,7 +31,7 @@ class ValueDecoder(Decoder):
         self.register_buffer("location", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
-    def build(self, in_features: int) -> None:
+    def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
         self.linear = nn.Linear(in_features, 1)
 
     def spawn(self, in_features: int) -> "ValueDecoder":
@@ -46,12 +47,16 @@ class ValueDecoder(Decoder):
         self.location.fill_(mean)
         self.scale.fill_(std or 1.0)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, context: Context | None = None) -> Tensor:
         """(B, F) -> (B, 1) in the targets' unit"""
         return self.linear(features) * self.scale + self.location
 
     def loss(self, outputs: Tensor, targets: Mapping[str, Any]) -> Tensor:
         return F.mse_loss(outputs.squeeze(-1) / self.scale, targets[self.target] / self.scale)
+
+    def score(self, outputs: Tensor) -> Tensor:
+        """(B, 1) -> (B,)"""
+        return outputs.squeeze(-1)
 
     def predict(self, outputs: Tensor) -> list[ValuePrediction]:
         return [ValuePrediction(value) for value in outputs.squeeze(-1).tolist()]

@@ -17,7 +17,7 @@ from qmm.errors import InputError
 from qmm.model import MultimodalModel
 from qmm.tasks.mixup import mixup
 from qmm.training.checkpoints import check_shapes
-from qmm.types import Batch, ModelOutput
+from qmm.types import Batch, ModelOutput, rows_of
 
 
 class MultimodalTask(Configurable, LightningModule, ABC):
@@ -54,10 +54,6 @@ class MultimodalTask(Configurable, LightningModule, ABC):
     @abstractmethod
     def make_metrics(self) -> MetricCollection:
         """What `validate` and `test` report."""
-
-    @abstractmethod
-    def score(self, prediction: Tensor) -> Tensor:
-        """The decoder's outputs as the metrics want them."""
 
     def setup(self, stage: str) -> None:
         """Give the data module what belongs to the encoders: its workers do the pre-processing."""
@@ -104,7 +100,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         if torch.rand(()) < self.mixup:
             order, share = torch.randperm(len(batch.ids), device=self.device), float(torch.rand(()))
             output = self(mixup(self.model, batch, order, share))
-            other = batch._replace(targets={name: target[order] for name, target in batch.targets.items()})
+            other = batch._replace(targets={name: rows_of(target, order) for name, target in batch.targets.items()})
             losses, others = self.model.losses(output, batch), self.model.losses(output, other)
             losses = {name: share * loss + (1 - share) * others[name] for name, loss in losses.items()}
         else:
@@ -122,29 +118,41 @@ class MultimodalTask(Configurable, LightningModule, ABC):
                 self.log(f"angles/{modality}_std", rows.std(0).mean(), **by_epoch, batch_size=len(rows))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude("test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Any]:
         return self.model.decoder.predict(self(batch).prediction)
 
-    def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         output = self(batch)
         loss = self.model.losses(output, batch)["decoder"]
-        scores = self.score(output.prediction)
-        metrics = self.metrics[f"{split}_"]
-        metrics.update(scores, batch.targets[self.model.decoder.target])  # type: ignore[operator, index]
+        scores = self.model.decoder.score(output.prediction)
+        self.update_metrics(self.metrics[f"{split}_"], scores, batch, output)  # type: ignore[arg-type]
         self.log(f"{split}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
-        for place, (name, metric) in enumerate(metrics.items()):  # type: ignore[operator]
-            self.log(name, metric, batch_size=len(batch.ids), prog_bar=place == 0)
         return {"loss": loss, "scores": scores}
 
+    def update_metrics(self, metrics: MetricCollection, scores: Any, batch: Batch, output: ModelOutput) -> None:
+        """Take a batch into the metrics."""
+        metrics.update(scores, batch.targets[self.model.decoder.target])
+
+    def _conclude(self, split: str) -> None:
+        metrics: Any = self.metrics[f"{split}_"]
+        for place, (name, value) in enumerate(metrics.compute().items()):
+            self.log(name, value, prog_bar=place == 0)
+        metrics.reset()
+
     def configure_optimizers(self) -> Any:
-        parts = (self.model.fusion, self.model.decoder)
-        fusion = [p for part in parts for p in part.parameters() if p.requires_grad]
+        fusion = [p for p in (*self.model.fusion.parameters(), *self.model.decoder.readers()) if p.requires_grad]
         inside = {id(p) for p in fusion}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
         groups = [

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from torch import Tensor
 from torchmetrics import MetricCollection
 
 from qmm.decoders import ClassDecoder
@@ -29,10 +28,6 @@ class MultimodalClassification(MultimodalTask):
 
     def make_metrics(self) -> MetricCollection:
         return classification_metrics(len(self.classes))
-
-    def score(self, prediction: Tensor) -> Tensor:
-        """Logits (B, C) -> probabilities (B, C)"""
-        return prediction.softmax(-1)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

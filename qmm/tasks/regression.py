@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from torch import Tensor
 from torchmetrics import MetricCollection
 
 from qmm.decoders import ValueDecoder
@@ -27,10 +26,6 @@ class MultimodalRegression(MultimodalTask):
 
     def make_metrics(self) -> MetricCollection:
         return regression_metrics()
-
-    def score(self, prediction: Tensor) -> Tensor:
-        """(B, 1) -> (B,)"""
-        return prediction.squeeze(-1)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

@@ -151,13 +151,16 @@ class RunFolder(Callback):
 
 
 def count_parameters(model: MultimodalModel) -> dict[str, int]:
-    """All, trained, and those of fusion and decoder, which counterparts are matched in; `_total` counts frozen ones too."""
-    parts = {"fusion": model.fusion, "decoder": model.decoder}
+    """All, trained, and those of fusion and decoder, which counterparts are matched in; `_total` counts frozen ones too.
+
+    Of a decoder that holds a language model only its readers count as decoder.
+    """
+    parts = {"fusion": list(model.fusion.parameters()), "decoder": list(model.decoder.readers())}
     return {
         "total": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        **{name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in parts.items()},
-        **{f"{name}_total": sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+        **{name: sum(p.numel() for p in part if p.requires_grad) for name, part in parts.items()},
+        **{f"{name}_total": sum(p.numel() for p in part) for name, part in parts.items()},
     }
 
 

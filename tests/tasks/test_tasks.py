@@ -188,5 +188,5 @@ def test_our_task_inside_somebody_elses_module(repository: Path, make_trainer: M
 
 def test_scores_are_probabilities() -> None:
     task = MultimodalClassification(model(ClassDecoder(["a", "b"])))
-    scores: Tensor = task.score(torch.randn(5, 2))
+    scores: Tensor = task.model.decoder.score(torch.randn(5, 2))
     torch.testing.assert_close(scores.sum(1), torch.ones(5))
