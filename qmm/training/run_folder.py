@@ -13,11 +13,11 @@ import torch
 import torch.distributed
 from lightning import Callback, Trainer
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from qmm.files import write_json
 from qmm.model import MultimodalModel
 from qmm.training import plots
+from qmm.training.reports import Report, report_for
 from qmm.types import Batch
 
 VERSIONED = ("qmm", "torch", "lightning", "transformers", "qiskit", "numpy")
@@ -25,7 +25,7 @@ VERSIONED = ("qmm", "torch", "lightning", "transformers", "qiskit", "numpy")
 
 class RunFolder(Callback):
     """Writes, after `fit`: learning curves, the circuit's drawing, rows left out; after an evaluation, in a folder named after
-    its split: metrics.json, predictions.parquet, a confusion matrix (or a scatter of values) and a few examples.
+    its split: metrics.json, the table and the pictures of its decoder's report (`qmm.training.reports`), a few examples.
 
     Args:
         folder: The run's folder.
@@ -37,6 +37,7 @@ class RunFolder(Callback):
         self.folder, self.n_examples, self.pictures = Path(folder), n_examples, pictures
         self.history: list[dict[str, float]] = []
         self.fit_seconds = 0.0
+        self._report: Report | None = None
         self._rows: list[pd.DataFrame] = []
         self._epoch_began, self._validated = 0.0, False
 
@@ -65,7 +66,7 @@ class RunFolder(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit":
-            self._report(trainer, pl_module, "val")
+            self._conclude(trainer, pl_module, "val")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.fit_seconds += time.perf_counter() - self._epoch_began
@@ -81,24 +82,26 @@ class RunFolder(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._rows, self._validated = [], True
+        self._report = report_for(pl_module.model.decoder, getattr(trainer, "datamodule", None))
 
     on_test_start = on_validation_start
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if trainer.state.fn != "fit":
-            self._rows.append(_table(batch, outputs["scores"], pl_module))
+        if trainer.state.fn != "fit" and self._report is not None:
+            self._rows.append(self._report.rows(batch, outputs["scores"]))
 
     on_test_batch_end = on_validation_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._report(trainer, pl_module, "test")
+        self._conclude(trainer, pl_module, "test")
 
-    def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
+    def _conclude(self, trainer: Trainer, pl_module: Any, split: str) -> None:
         table = _of_all_processes(pd.concat(self._rows, ignore_index=True))
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self._report is None:
             return
+        table = self._report.finish(table)
         folder = self.folder / split
         folder.mkdir(parents=True, exist_ok=True)
         metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
@@ -107,15 +110,10 @@ class RunFolder(Callback):
             {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)},
         )
         table.to_parquet(folder / "predictions.parquet")
-        if self.pictures:
-            self._draw(trainer, pl_module, table, folder)
-
-    def _draw(self, trainer: Trainer, pl_module: Any, table: pd.DataFrame, folder: Path) -> None:
-        if "probabilities" in table:
-            numbers = (table["target_index"].tolist(), table["prediction_index"].tolist())
-            self._save(plots.confusion_matrix(*numbers, pl_module.model.decoder.classes), folder / "confusion_matrix.png")
-        else:
-            self._save(plots.regression_scatter(table["target"].tolist(), table["prediction"].tolist()), folder / "scatter.png")
+        if not self.pictures:
+            return
+        for name, picture in self._report.pictures(table).items():
+            self._save(picture, folder / f"{name}.png")
         shown = self._examples(trainer, table)
         if shown:
             self._save(plots.examples(shown), folder / "examples.png")
@@ -171,26 +169,3 @@ def _of_all_processes(table: pd.DataFrame) -> pd.DataFrame:
     tables: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(tables, table)
     return pd.concat(tables, ignore_index=True).drop_duplicates("id", ignore_index=True)
-
-
-def _table(batch: Batch, scores: Tensor, pl_module: Any) -> pd.DataFrame:
-    """A row for each sample: what was true, what was predicted, how far off."""
-    decoder = pl_module.model.decoder
-    targets, scores = batch.targets[decoder.target].cpu(), scores.detach().float().cpu()
-    if scores.ndim == 1:
-        error = (scores - targets).abs()
-        right = error <= decoder.scale.item()  # within one standard deviation of the training targets
-        summary = [f"true {t:.3g}, predicted {s:.3g}" for t, s in zip(targets.tolist(), scores.tolist(), strict=True)]
-        return pd.DataFrame(
-            {"id": batch.ids, "target": targets, "prediction": scores, "error": error, "right": right, "summary": summary}
-        )
-    classes = decoder.classes
-    best = scores.argmax(-1)
-    true, predicted = [classes[i] for i in targets.tolist()], [classes[i] for i in best.tolist()]
-    sure = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-    verdicts = zip(true, predicted, scores.max(-1).values.tolist(), strict=True)
-    summary = [f"{t}, predicted {p} ({s:.0%})" for t, p, s in verdicts]
-    return pd.DataFrame(
-        {"id": batch.ids, "target": true, "prediction": predicted, "target_index": targets, "prediction_index": best,
-         "probabilities": scores.tolist(), "error": 1 - sure, "right": best == targets, "summary": summary}
-    )  # fmt: skip
