@@ -49,7 +49,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | Path, fingerprint: str, tokens: bool = False):
-        """`tokens`: whether tokens and their mask are kept as well; such a cache lives in a folder of its own."""
+        """`tokens`: whether tokens and their mask are kept as well, where the encoder has them; in a folder of its own."""
         self.tokens = tokens
         self.folder = Path(folder) / (f"{fingerprint[:40]}-tokens" if tokens else fingerprint[:40])
         self._rows: dict[str, tuple[str, int]] = {}
@@ -73,16 +73,15 @@ class FeatureCache:
         return [key for key in dict.fromkeys(keys) if key not in self._rows]
 
     def put(self, keys: Sequence[str], features: Features) -> None:
-        """Keep B rows. Raises InputError when keys and rows differ in number, or tokens are to be kept and there are none."""
+        """Keep B rows. Raises InputError when keys and rows differ in number."""
         if len(keys) != len(features.pooled):
             raise InputError(f"{len(keys)} keys for {len(features.pooled)} rows of features; give one key a row")
         if not keys:
             return
         tensors = {"pooled": features.pooled}
-        if self.tokens:
-            if features.tokens is None or features.mask is None:
-                raise InputError("this cache keeps tokens, but the encoder returned none; open it with tokens=False")
-            tensors |= {"tokens": features.tokens, "mask": features.mask}
+        if self.tokens and features.tokens is not None:
+            everything = torch.ones(features.tokens.shape[:2], dtype=torch.bool)
+            tensors |= {"tokens": features.tokens, "mask": everything if features.mask is None else features.mask}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"keys": json.dumps(list(keys)), "sha256": _checksum(list(keys), tensors)}
         name = uuid.uuid4().hex
@@ -98,7 +97,7 @@ class FeatureCache:
         """
         name, row = self._rows[key]
         shard = self._shards[name]
-        if not self.tokens:
+        if "tokens" not in shard:
             return Features(shard["pooled"][row].clone())
         mask = shard["mask"][row]
         end = int(mask.nonzero()[-1]) + 1 if mask.any() else 0

@@ -60,8 +60,8 @@ def test_tokens_lose_their_padding_only(tmp_path: Path) -> None:
     assert got.mask.tolist() == [True, False, True]
     assert cache["b"].tokens.shape == (5, 3)  # type: ignore[union-attr]
     assert FeatureCache(tmp_path, "f").missing(["a"]) == ["a"]  # without tokens it is another cache
-    with pytest.raises(InputError, match="tokens=False"):
-        cache.put(["c"], Features(torch.zeros(1, 3)))
+    cache.put(["pooled"], Features(torch.ones(1, 3)))  # of an encoder that has none
+    assert FeatureCache(tmp_path, "f", tokens=True)["pooled"].tokens is None
     with pytest.raises(InputError, match="2 keys for 1 rows"):
         cache.put(["c", "d"], Features(torch.zeros(1, 3)))
 

@@ -25,7 +25,11 @@ def mixup(model: MultimodalModel, batch: Batch, order: Tensor, share: float) -> 
 def _blend(encoder: Encoder, own: Padded | Features, order: Tensor, share: Tensor) -> Padded | Features:
     if isinstance(own, Features):
         weight = share.unsqueeze(1)
-        return Features(weight * own.pooled + (1 - weight) * own.pooled[order])
+        pooled = weight * own.pooled + (1 - weight) * own.pooled[order]
+        if own.tokens is None or own.mask is None:
+            return Features(pooled)
+        tokens = weight.unsqueeze(2) * own.tokens + (1 - weight).unsqueeze(2) * own.tokens[order]
+        return Features(pooled, tokens, torch.where(weight < 1, own.mask | own.mask[order], own.mask))
     values = encoder.mix(own.values, own.values[order], share)
     if own.lengths is None:
         return Padded(values)

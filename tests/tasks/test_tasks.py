@@ -21,7 +21,7 @@ from qmm.fusion import ConcatFusion, QuantumFusion
 from qmm.metrics import classification_metrics, regression_metrics
 from qmm.tasks import MultimodalClassification, MultimodalRegression
 from qmm.tasks.mixup import mixup
-from qmm.types import Batch, Padded
+from qmm.types import Batch, Features, Padded
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -147,6 +147,18 @@ class TestMixup:
         assert mixed is not None
         torch.testing.assert_close(mixed[0][0], 0.25 * values[0] + 0.75 * values[1])
         torch.testing.assert_close(mixed[0][2:], values[2:])
+
+    def test_cached_tokens_blend_too(self) -> None:
+        tokens, mask = torch.randn(4, 2, 3), torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0]]).bool()
+        tokens = tokens * mask.unsqueeze(2)
+        batch = self.batch()._replace(inputs={"audio": Features(tokens.sum(1), tokens, mask)})
+        mixed = mixup(self.model(VectorEncoder(3)), batch, torch.tensor([1, 0, 3, 2]), 0.25).inputs["audio"]
+        assert isinstance(mixed, Features)
+        assert mixed.tokens is not None
+        assert mixed.mask is not None
+        torch.testing.assert_close(mixed.tokens[0], 0.25 * tokens[0] + 0.75 * tokens[1])
+        torch.testing.assert_close(mixed.tokens[2:], tokens[2:])
+        assert mixed.mask.tolist() == [[True, True], [True, True], [True, False], [False, False]]
 
     def test_sounds_blend_by_power(self) -> None:
         generator = torch.Generator().manual_seed(0)

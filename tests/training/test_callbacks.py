@@ -1,7 +1,8 @@
 """Seeds, cached features and the run's folder, in small real trainings."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from qmm import Branch, MultimodalModel
 from qmm.data import ScenesDataModule, SoundAugmentation, VectorsDataModule
 from qmm.decoders import ClassDecoder, ValueDecoder
 from qmm.encoders import ASTEncoder, LinearCompressor, LogMel, PCACompressor, TextEncoder, VectorEncoder
+from qmm.errors import InputError
 from qmm.fusion import ConcatFusion, QuantumFusion
 from qmm.tasks import MultimodalClassification, MultimodalRegression, MultimodalTask
 from qmm.training import FeatureCaching, RepeatableSteps, RunFolder
+from qmm.types import Context
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -70,6 +73,59 @@ def test_cached_features_change_nothing_and_are_computed_once(
     again = score(model, scenes(), FeatureCaching(str(tmp_path / "cache")))
     assert first == again
     assert first == pytest.approx(plain, abs=1e-5)
+
+
+class Attending(ClassDecoder):
+    """Reads the mean of all tokens beside the fused features."""
+
+    attends = True
+
+    def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
+        super().build(in_features)
+        self.by_modality = torch.nn.ModuleDict(
+            {m: torch.nn.Linear(width, len(self.classes)) for m, width in (widths or {}).items()}
+        )
+
+    def forward(self, features: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        logits = super().forward(features)
+        assert context is not None
+        for modality, found in context.features.items():
+            if found is not None:
+                assert found.tokens is not None
+                assert found.mask is not None
+                mean = (found.tokens * found.mask.unsqueeze(2)).sum(1) / found.mask.sum(1, keepdim=True)
+                logits = logits.index_put(
+                    (context.present[modality].nonzero().squeeze(1),), self.by_modality[modality](mean), True
+                )
+        return logits
+
+
+def test_tokens_are_cached_for_a_decoder_that_attends_to_them(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> MultimodalClassification:
+        other = task(scenes())
+        branches = dict(other.model.branches.items())
+        return MultimodalClassification(
+            MultimodalModel(QuantumFusion(1), Attending(other.classes), **branches), learning_rate=0.01
+        )
+
+    plain = score(make(), scenes())
+    first = score(make(), scenes(), FeatureCaching(str(tmp_path / "cache")))
+    model = make()
+    monkeypatch.setattr(model.model.branches["audio"].encoder, "forward", None)
+    assert score(model, scenes(), FeatureCaching(str(tmp_path / "cache"))) == first == pytest.approx(plain, abs=1e-5)
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert folder.name.endswith("-tokens")
+
+
+def test_a_disk_too_small_for_the_features_is_noticed_early(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match=r"features of audio need .* choose another folder"):
+        score(task(scenes()), scenes(), FeatureCaching(str(tmp_path / "cache")))
 
 
 def test_other_weights_have_a_cache_of_their_own(score: Score, tmp_path: Path) -> None:
