@@ -148,6 +148,10 @@ class Decoder(Part):
     def loss(self, outputs: Any, targets: Mapping[str, Any]) -> Tensor:
         """Scalar, the mean over the batch."""
 
+    def losses(self, outputs: Any, targets: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Scalars by name, weighted, whose sum is `loss`: more than one where several decoders are trained together."""
+        return {"decoder": self.loss(outputs, targets)}
+
     @abstractmethod
     def score(self, outputs: Any) -> Any:
         """Outputs as metrics compare them with targets: probabilities (B, C), values (B,), B sentences."""

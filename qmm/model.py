@@ -82,7 +82,7 @@ class MultimodalModel(Configurable, nn.Module):
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Named losses, weighted; their sum is what is trained: the decoder's, and each branch's auxiliary one."""
-        losses = {"decoder": self.decoder.loss(output.prediction, batch.targets)}
+        losses = self.decoder.losses(output.prediction, batch.targets)
         for modality, branch in self.branches.items():
             features = output.features[modality]
             if branch.head is not None and features is not None:

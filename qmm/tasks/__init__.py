@@ -2,6 +2,7 @@
 
 from qmm.tasks.base import MultimodalTask
 from qmm.tasks.classification import MultimodalClassification
+from qmm.tasks.evaluation import DecodingTask, Evaluator
 from qmm.tasks.regression import MultimodalRegression
 
-__all__ = ["MultimodalClassification", "MultimodalRegression", "MultimodalTask"]
+__all__ = ["DecodingTask", "Evaluator", "MultimodalClassification", "MultimodalRegression", "MultimodalTask"]

@@ -135,7 +135,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
 
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         output = self(batch)
-        loss = self.model.losses(output, batch)["decoder"]
+        losses = self.model.decoder.losses(output.prediction, batch.targets)
+        loss = torch.stack(list(losses.values())).sum()
         scores = self.model.decoder.score(output.prediction)
         self.update_metrics(self.metrics[f"{split}_"], scores, batch, output)  # type: ignore[arg-type]
         self.log(f"{split}/loss", loss, batch_size=len(batch.ids), sync_dist=True)

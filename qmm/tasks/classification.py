@@ -4,14 +4,38 @@ from typing import Any
 
 from torchmetrics import MetricCollection
 
+from qmm.contracts import Decoder
 from qmm.decoders import ClassDecoder
 from qmm.errors import InputError
 from qmm.metrics import classification_metrics
 from qmm.model import MultimodalModel
-from qmm.tasks.base import MultimodalTask
+from qmm.tasks.evaluation import DecodingTask, Evaluator, expect
 
 
-class MultimodalClassification(MultimodalTask):
+class ClassEvaluator(Evaluator):
+    """Accuracy, macro F1, AUROC and calibration error; with `balance`, the decoder takes the data's class weights."""
+
+    kind = ClassDecoder
+
+    def __init__(self, decoder: ClassDecoder, balance: bool = False):
+        super().__init__(decoder)
+        self.balance = balance
+
+    def make_metrics(self) -> MetricCollection:
+        return classification_metrics(len(self.decoder.classes))
+
+    def setup(self, data: Any, stage: str) -> None:
+        classes = self.decoder.classes
+        if data is not None and getattr(data, "classes", classes) != classes:
+            raise InputError(
+                f"the model knows the classes {classes}, the data has {data.classes}; "
+                "train on this data, or give data with the same classes in the same order"
+            )
+        if stage == "fit" and self.balance:
+            self.decoder.class_weights.copy_(data.class_weights)
+
+
+class MultimodalClassification(DecodingTask):
     """Accuracy, macro F1, AUROC and calibration error of a model that ends in a `ClassDecoder`.
 
     Args:
@@ -21,22 +45,9 @@ class MultimodalClassification(MultimodalTask):
     """
 
     def __init__(self, model: MultimodalModel, balance: bool = False, **optimisation: Any):
-        if not isinstance(model.decoder, ClassDecoder):
-            raise InputError(f"MultimodalClassification needs a ClassDecoder, got {type(model.decoder).__name__}")
-        self.classes, self.balance = model.decoder.classes, balance
+        self.balance = balance
         super().__init__(model, **optimisation)
+        self.classes = self.evaluator.decoder.classes
 
-    def make_metrics(self) -> MetricCollection:
-        return classification_metrics(len(self.classes))
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None and getattr(data, "classes", self.classes) != self.classes:
-            raise InputError(
-                f"the model knows the classes {self.classes}, the data has {data.classes}; "
-                "train on this data, or give data with the same classes in the same order"
-            )
-        if stage == "fit" and self.balance:
-            weights = self.trainer.datamodule.class_weights  # type: ignore[attr-defined]
-            self.model.decoder.class_weights.copy_(weights)  # type: ignore[operator]
+    def make_evaluator(self, decoder: Decoder) -> ClassEvaluator:
+        return ClassEvaluator(expect(ClassDecoder, decoder, self), self.balance)

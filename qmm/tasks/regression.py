@@ -4,14 +4,27 @@ from typing import Any
 
 from torchmetrics import MetricCollection
 
+from qmm.contracts import Decoder
 from qmm.decoders import ValueDecoder
-from qmm.errors import InputError
 from qmm.metrics import regression_metrics
 from qmm.model import MultimodalModel
-from qmm.tasks.base import MultimodalTask
+from qmm.tasks.evaluation import DecodingTask, Evaluator, expect
 
 
-class MultimodalRegression(MultimodalTask):
+class ValueEvaluator(Evaluator):
+    """Mean absolute error, R² and Spearman's rank correlation; the decoder learns in units of the training split's spread."""
+
+    kind = ValueDecoder
+
+    def make_metrics(self) -> MetricCollection:
+        return regression_metrics()
+
+    def setup(self, data: Any, stage: str) -> None:
+        if stage == "fit" and hasattr(data, "target_scale"):
+            self.decoder.standardise(*data.target_scale)
+
+
+class MultimodalRegression(DecodingTask):
     """Mean absolute error, R² and Spearman's rank correlation of a model that ends in a `ValueDecoder`.
 
     Args:
@@ -20,15 +33,7 @@ class MultimodalRegression(MultimodalTask):
     """
 
     def __init__(self, model: MultimodalModel, **optimisation: Any):
-        if not isinstance(model.decoder, ValueDecoder):
-            raise InputError(f"MultimodalRegression needs a ValueDecoder, got {type(model.decoder).__name__}")
         super().__init__(model, **optimisation)
 
-    def make_metrics(self) -> MetricCollection:
-        return regression_metrics()
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(data, "target_scale"):
-            self.model.decoder.standardise(*data.target_scale)  # type: ignore[union-attr, operator]
+    def make_evaluator(self, decoder: Decoder) -> ValueEvaluator:
+        return ValueEvaluator(expect(ValueDecoder, decoder, self))
