@@ -44,6 +44,30 @@ def confusion_matrix(targets: Sequence[int], predictions: Sequence[int], classes
     return figure
 
 
+def named_matrix(fact: str, targets: Sequence[str], named: Sequence[Sequence[str]]) -> Figure:
+    """Rows are the true values of a fact, columns what sentences named: a value, none, several; shaded by the row's share."""
+    values = sorted({*targets, *(value for row in named for value in row)})
+    columns = [*values, "none", "several"]
+    said = [row[0] if len(row) == 1 else "several" if row else "none" for row in named]
+    counts = np.zeros((len(values), len(columns)), dtype=int)
+    for target, column in zip(targets, said, strict=True):
+        counts[values.index(target), columns.index(column)] += 1
+    figure = Figure(figsize=(3.2 + 0.5 * len(columns), 2.4 + 0.45 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
+    axes.axvline(len(values) - 0.5, color="grey", linewidth=1)
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
+    axes.set_yticks(range(len(values)), values)
+    right = sum(t == s for t, s in zip(targets, said, strict=True)) / max(1, len(targets))
+    axes.set(xlabel="named", ylabel="true", title=f"{fact}: {right:.3f} right, {len(targets)} samples")
+    return figure
+
+
 def regression_scatter(targets: Sequence[float], predictions: Sequence[float]) -> Figure:
     """Predicted against true values, with the diagonal."""
     figure = Figure(figsize=(5, 5), layout="constrained")
@@ -83,12 +107,15 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 def examples(rows: Sequence[Example]) -> Figure:
     """A row for each sample, a column for each modality: picture, spectrogram, sentence; right ones green, wrong ones red."""
     modalities = list(dict.fromkeys(m for row in rows for m in row.inputs))
-    figure = Figure(figsize=(3.6 * len(modalities), 2.1 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(modalities), squeeze=False)
-    for line, row in zip(grid, rows, strict=True):
-        for axes, modality in zip(line, modalities, strict=True):
+    width = 58 * max(1, len(modalities))  # characters that fit above a row
+    titles = ["\n".join(part for line in row.title.splitlines() for part in textwrap.wrap(line, width)) for row in rows]
+    heights = [2.0 + 0.13 * title.count("\n") for title in titles]
+    figure = Figure(figsize=(3.6 * max(1, len(modalities)), sum(heights)), layout="constrained")
+    parts = np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=heights))  # a title is as wide as its row
+    for part, row, title in zip(parts, rows, titles, strict=True):
+        for axes, modality in zip(part.subplots(1, max(1, len(modalities)), squeeze=False)[0], modalities, strict=False):
             _draw(axes, row.inputs.get(modality), modality)
-        line[0].set_title(row.title, loc="left", fontsize=8, color="darkgreen" if row.right else "firebrick")
+        part.suptitle(title, x=0.01, ha="left", fontsize=8, color="darkgreen" if row.right else "firebrick")
     return figure
 
 

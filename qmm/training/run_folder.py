@@ -127,6 +127,7 @@ class RunFolder(Callback):
         wrong = [i for i in worst if not table["right"].iloc[i]][: self.n_examples]
         right = [i for i in best if table["right"].iloc[i]]
         right = right[:: max(1, len(right) // max(1, self.n_examples))][: self.n_examples]  # from the surest to the barest
+        right = right or [i for i in best if i not in wrong][: self.n_examples]  # the least wrong
         chosen = [table.iloc[int(i)] for i in [*right, *wrong]]
         return [
             plots.Example(data.raw_sample(row["id"]), f"{row['id']}: {row['summary']}", bool(row["right"])) for row in chosen
