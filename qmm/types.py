@@ -89,9 +89,16 @@ class ModelOutput(NamedTuple):
     """The decoder's output: logits (B, C), values (B, 1), the prefix of a sentence, ..."""
 
 
-def rows_of(target: Any, where: Tensor) -> Any:
-    """Those of a target's rows, tensor or list, that a mask (B,) or indices name."""
-    if isinstance(target, Tensor):
-        return target[where]
+def rows_of(values: Any, where: Tensor) -> Any:
+    """Those of the B rows that a mask (B,) or indices name: of a tensor, a list, a NamedTuple or dictionary of such; of
+    nothing (None, an empty list), nothing."""
+    if isinstance(values, Tensor):
+        return values[where]
+    if isinstance(values, Mapping):
+        return {name: rows_of(value, where) for name, value in values.items()}
+    if isinstance(values, tuple) and hasattr(values, "_make"):
+        return values._make(rows_of(value, where) for value in values)
+    if not values:
+        return values
     rows = where.nonzero().squeeze(1) if where.dtype == torch.bool else where
-    return [target[row] for row in rows.tolist()]
+    return [values[row] for row in rows.tolist()]

@@ -1,6 +1,7 @@
 """Decoders: fused features -> what the user asked for."""
 
 from qmm.decoders.classes import ClassDecoder, ClassPrediction
+from qmm.decoders.mixed import MixedDecoder, MixedPrediction
 from qmm.decoders.values import ValueDecoder, ValuePrediction
 
-__all__ = ["ClassDecoder", "ClassPrediction", "ValueDecoder", "ValuePrediction"]
+__all__ = ["ClassDecoder", "ClassPrediction", "MixedDecoder", "MixedPrediction", "ValueDecoder", "ValuePrediction"]

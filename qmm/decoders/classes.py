@@ -22,7 +22,8 @@ class ClassDecoder(Decoder):
     """A linear read-out, cross-entropy.
 
     Args:
-        classes: Class names, at least two; required in Python, the command line takes them from the data.
+        classes: Class names, at least two; the command line takes them from the data. Without them the decoder cannot be built
+            before `name_classes` gave it some.
         label_smoothing: Share of probability spread evenly over the classes in the loss, in [0, 1).
         target: Name of the target that holds the class index.
         scale: What features are multiplied by first; expectation values are small, and logits should not stay so.
@@ -34,22 +35,29 @@ class ClassDecoder(Decoder):
         self, classes: list[str] | None = None, label_smoothing: float = 0.0, target: str = "label", scale: float = 1.0
     ):
         super().__init__()
-        if classes is None or len(classes) < 2 or len(set(classes)) < len(classes):
-            raise InputError(f"a ClassDecoder needs at least two different class names as `classes`, got {classes}")
-        self.classes, self.label_smoothing, self.target = list(classes), label_smoothing, target
-        self.scale = scale
+        self.classes: list[str] = []
+        self.label_smoothing, self.target, self.scale = label_smoothing, target, scale
+        if classes is not None:
+            self.name_classes(classes)
+
+    def name_classes(self, classes: list[str]) -> None:
+        """Before `build`: what there is to choose from. Raises InputError for fewer than two, or one twice."""
+        self.classes = _checked(classes)
         self.register_buffer("class_weights", torch.ones(len(self.classes)))
 
     def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
-        self.linear = nn.Linear(in_features, len(self.classes))
+        self.linear = nn.Linear(in_features, self._count())
 
     def spawn(self, in_features: int) -> "ClassDecoder":
-        other = ClassDecoder(self.classes, self.label_smoothing, self.target)
+        other = ClassDecoder(self.classes or None, self.label_smoothing, self.target)
         other.build(in_features)
         return other
 
     def count_parameters(self, in_features: int) -> int:
-        return (in_features + 1) * len(self.classes)
+        return (in_features + 1) * self._count()
+
+    def _count(self) -> int:
+        return len(_checked(self.classes or None))
 
     def forward(self, features: Tensor, context: Context | None = None) -> Tensor:
         """(B, F) -> logits (B, C)"""
@@ -65,3 +73,9 @@ class ClassDecoder(Decoder):
     def predict(self, outputs: Tensor) -> list[ClassPrediction]:
         rows = outputs.softmax(-1).tolist()
         return [ClassPrediction(self.classes[row.index(max(row))], dict(zip(self.classes, row, strict=True))) for row in rows]
+
+
+def _checked(classes: list[str] | None) -> list[str]:
+    if classes is None or len(classes) < 2 or len(set(classes)) < len(classes):
+        raise InputError(f"a ClassDecoder needs at least two different class names as `classes`, got {classes}")
+    return list(classes)

@@ -3,6 +3,7 @@
 from qmm.tasks.base import MultimodalTask
 from qmm.tasks.classification import MultimodalClassification
 from qmm.tasks.evaluation import DecodingTask, Evaluator
+from qmm.tasks.mixed import MultimodalMixed
 from qmm.tasks.regression import MultimodalRegression
 
-__all__ = ["DecodingTask", "Evaluator", "MultimodalClassification", "MultimodalRegression", "MultimodalTask"]
+__all__ = ["DecodingTask", "Evaluator", "MultimodalClassification", "MultimodalMixed", "MultimodalRegression", "MultimodalTask"]

@@ -136,11 +136,15 @@ class MultimodalTask(Configurable, LightningModule, ABC):
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         output = self(batch)
         losses = self.model.decoder.losses(output.prediction, batch.targets)
-        loss = torch.stack(list(losses.values())).sum()
+        self.log_losses(split, losses, batch)
         scores = self.model.decoder.score(output.prediction)
         self.update_metrics(self.metrics[f"{split}_"], scores, batch, output)  # type: ignore[arg-type]
-        self.log(f"{split}/loss", loss, batch_size=len(batch.ids), sync_dist=True)
-        return {"loss": loss, "scores": scores}
+        return {"loss": torch.stack(list(losses.values())).sum(), "scores": scores}
+
+    def log_losses(self, split: str, losses: dict[str, Tensor], batch: Batch) -> None:
+        """Log what the decoder's losses, weighted as they are trained, are on a batch of an evaluation."""
+        total = torch.stack(list(losses.values())).sum()
+        self.log(f"{split}/loss", total, batch_size=len(batch.ids), sync_dist=True)
 
     def update_metrics(self, metrics: MetricCollection, scores: Any, batch: Batch, output: ModelOutput) -> None:
         """Take a batch into the metrics."""

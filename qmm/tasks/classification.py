@@ -9,7 +9,7 @@ from qmm.decoders import ClassDecoder
 from qmm.errors import InputError
 from qmm.metrics import classification_metrics
 from qmm.model import MultimodalModel
-from qmm.tasks.evaluation import DecodingTask, Evaluator, expect
+from qmm.tasks.evaluation import DecodingTask, Evaluator, evaluator_for, expect
 
 
 class ClassEvaluator(Evaluator):
@@ -33,6 +33,11 @@ class ClassEvaluator(Evaluator):
             )
         if stage == "fit" and self.balance:
             self.decoder.class_weights.copy_(data.class_weights)
+
+
+@evaluator_for.register
+def _(decoder: ClassDecoder, balance: bool = False, **settings: Any) -> ClassEvaluator:
+    return ClassEvaluator(decoder, balance)
 
 
 class MultimodalClassification(DecodingTask):

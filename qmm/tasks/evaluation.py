@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import Any
 
 from qmm.contracts import Decoder
@@ -59,3 +60,17 @@ def expect(kind: type[Decoder], decoder: Decoder, task: MultimodalTask) -> Any:
     if not isinstance(decoder, kind):
         raise InputError(f"{type(task).__name__} needs a {kind.__name__}, got {type(decoder).__name__}")
     return decoder
+
+
+@singledispatch
+def evaluator_for(decoder: Decoder, **settings: Any) -> Evaluator:
+    """The evaluator of a decoder's kind, for mixed tasks; of the task's settings it takes its own. Another kind joins in by
+
+        @evaluator_for.register
+        def _(decoder: MyDecoder, **settings: Any) -> Evaluator:
+            return MyEvaluator(decoder)
+
+    Raises InputError for a kind that has none.
+    """
+    kinds = ", ".join(sorted(kind.__name__ for kind in evaluator_for.registry if kind not in (object, Decoder)))
+    raise InputError(f"a mixed task does not know how to score a {type(decoder).__name__}; it knows: {kinds}")

@@ -8,7 +8,7 @@ from qmm.contracts import Decoder
 from qmm.decoders import ValueDecoder
 from qmm.metrics import regression_metrics
 from qmm.model import MultimodalModel
-from qmm.tasks.evaluation import DecodingTask, Evaluator, expect
+from qmm.tasks.evaluation import DecodingTask, Evaluator, evaluator_for, expect
 
 
 class ValueEvaluator(Evaluator):
@@ -22,6 +22,11 @@ class ValueEvaluator(Evaluator):
     def setup(self, data: Any, stage: str) -> None:
         if stage == "fit" and hasattr(data, "target_scale"):
             self.decoder.standardise(*data.target_scale)
+
+
+@evaluator_for.register
+def _(decoder: ValueDecoder, **settings: Any) -> ValueEvaluator:
+    return ValueEvaluator(decoder)
 
 
 class MultimodalRegression(DecodingTask):
