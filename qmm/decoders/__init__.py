@@ -1,7 +1,17 @@
 """Decoders: fused features -> what the user asked for."""
 
 from qmm.decoders.classes import ClassDecoder, ClassPrediction
+from qmm.decoders.embeddings import EmbeddingDecoder, EmbeddingPrediction
 from qmm.decoders.mixed import MixedDecoder, MixedPrediction
 from qmm.decoders.values import ValueDecoder, ValuePrediction
 
-__all__ = ["ClassDecoder", "ClassPrediction", "MixedDecoder", "MixedPrediction", "ValueDecoder", "ValuePrediction"]
+__all__ = [
+    "ClassDecoder",
+    "ClassPrediction",
+    "EmbeddingDecoder",
+    "EmbeddingPrediction",
+    "MixedDecoder",
+    "MixedPrediction",
+    "ValueDecoder",
+    "ValuePrediction",
+]

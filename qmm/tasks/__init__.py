@@ -5,5 +5,14 @@ from qmm.tasks.classification import MultimodalClassification
 from qmm.tasks.evaluation import DecodingTask, Evaluator
 from qmm.tasks.mixed import MultimodalMixed
 from qmm.tasks.regression import MultimodalRegression
+from qmm.tasks.retrieval import MultimodalRetrieval
 
-__all__ = ["DecodingTask", "Evaluator", "MultimodalClassification", "MultimodalMixed", "MultimodalRegression", "MultimodalTask"]
+__all__ = [
+    "DecodingTask",
+    "Evaluator",
+    "MultimodalClassification",
+    "MultimodalMixed",
+    "MultimodalRegression",
+    "MultimodalRetrieval",
+    "MultimodalTask",
+]
