@@ -17,6 +17,7 @@ from qmm.types import Batch, Features
 
 from .collate import collate
 from .dataset import ContentDataset, EpochSampler, MultimodalDataset, Varied
+from .shuffling import exchange
 from .source import BadSample, Source, near
 from .splits import fold_rows
 from .transforms import Augmentation
@@ -37,7 +38,10 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             where a class is all that joins a sample's modalities.
         fold: Hold out this part of the training split (0 to folds - 1) in place of `val`, which then stays untouched.
         folds: Number of parts, stratified by class; no group is torn apart.
-        split_seed: Of `fold` and of splits made by shares; apart from `seed`, so that studies compare seeds on the same split.
+        split_seed: Of `fold`, of splits made by shares and of `shuffled`; apart from `seed`, so that studies compare seeds on
+            the same split.
+        shuffled: Modalities whose contents are exchanged at random between the samples of each split that is not trained on,
+            targets and prompts staying: a control. What a model still gets right, it did not learn from them.
     """
 
     skips_bad = False
@@ -54,6 +58,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         fold: int | None = None,
         folds: int = 5,
         split_seed: int = 0,
+        shuffled: list[str] | None = None,
     ):
         super().__init__()
         if batch_size < 1 or num_workers < 0 or not 0 <= mix_pairs <= 1:
@@ -64,6 +69,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.mix_pairs = dict(augment or {}), mix_pairs
         self.fold, self.folds, self.split_seed = fold, folds, split_seed
+        self.shuffled = tuple(shuffled or ())
         self.preprocess: dict[str, Callable[[Any], Any]] = {}
         self.cached: dict[str, Mapping[str, Features]] = {}
         self._chosen = None if modalities is None else tuple(modalities)
@@ -83,7 +89,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
     def modalities(self) -> tuple[str, ...]:
         """Those that batches hold."""
         there = tuple(self.source.present)
-        for name in [*(self._chosen or ()), *self.augment]:
+        for name in [*(self._chosen or ()), *self.augment, *self.shuffled]:
             if name not in there:
                 raise InputError(f"the data has no modality {name!r}; {near(name, there)}")
         return there if self._chosen is None else self._chosen
@@ -98,7 +104,8 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         """(C,) inverse frequencies in the training split, their mean 1; None for regression."""
         if self.classes is None:
             return None
-        counts = np.bincount(self._train_targets(), minlength=len(self.classes)).clip(min=1)
+        labels = self._train_targets()
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.classes)).clip(min=1)
         return torch.tensor(counts.mean() / counts / np.mean(counts.mean() / counts), dtype=torch.float32)
 
     @property
@@ -107,12 +114,29 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         if self.classes is not None:
             raise InputError("these data name classes; for regression give a column of numbers and set `regression: true`")
         values = self._train_targets()
-        return float(values.mean()), float(values.std())
+        return float(np.nanmean(values)), float(np.nanstd(values))
+
+    @property
+    def sentences(self) -> list[str]:
+        """All references of the training split, for a tokenizer to learn from; [] where the data has none."""
+        references = self.source.references
+        return [] if references is None else [text for row in self._require("train") for text in references[row]]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The different questions and instructions of the training split, for a tokenizer to learn from, too."""
+        prompts = self.source.prompts
+        return [] if prompts is None else sorted({prompts[row] for row in self._require("train")} - {""})
+
+    @property
+    def words(self) -> dict[str, dict[str, list[str]]] | None:
+        """Fact -> value -> the words and phrases that name it; None where the data has no facts."""
+        return self.source.words
 
     @property
     def skipped(self) -> list[BadSample]:
         """The rows left out because something is wrong with them; empty unless they are to be skipped."""
-        return sorted([*self.source.bad, *self._problems]) if self.rows else []
+        return sorted({*self.source.bad, *self._problems}) if self.rows else []
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -155,7 +179,8 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         rows = np.sort(np.concatenate(list(self.rows.values())))
         found = {} if self.skips_bad else self.source.verify(rows.tolist(), self.modalities, self.decodes_all)
         if found:
-            others = f" ({len(found) - 1} more rows are bad; `on_bad_sample: skip` leaves them out)" if len(found) > 1 else ""
+            more = len({problem.row for problem in found.values()}) - 1
+            others = f" ({more} more rows are bad; `on_bad_sample: skip` leaves them out)" if more else ""
             raise InputError(f"{next(iter(found.values()))}{others}")
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -172,15 +197,15 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Empty where there is no split "val"."""
-        return self._loader(self._dataset(self.rows["val"])) if "val" in self.rows else []
+        return self._loader(self._dataset(self.rows["val"], shuffles=True)) if "val" in self.rows else []
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self._dataset(self._require("test")))
+        return self._loader(self._dataset(self._require("test"), shuffles=True))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The split "predict", else "test", else "val"; without targets."""
         split = next((split for split in ("predict", "test", "val") if split in self.rows), "predict")
-        return self._loader(self._dataset(self._require(split), targets=False))
+        return self._loader(self._dataset(self._require(split), targets=False, shuffles=True))
 
     def contents(self, modality: str, split: str, known: Container[str] = ()) -> DataLoader[Any]:
         """Each different content of a modality once, without augmentation, to fill a feature cache from: batches of this one
@@ -189,11 +214,14 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         return self._loader(dataset, modalities=(modality,))
 
     def raw_sample(self, sample_id: str) -> dict[str, Any]:
-        """A sample's raw content by modality, as it was read: for reports."""
+        """A sample's raw content by modality, as the model gets it but for its pre-processing: for reports."""
         if sample_id not in self.source.ids:
             raise InputError(f"no sample {sample_id!r}; {near(sample_id, self.source.ids)}")
         row = self.source.ids.index(sample_id)
-        return {m: self.source.raw(m, row) for m in self.modalities if self.source.present[m][row]}
+        split = next((split for split, rows in self.rows.items() if split != "train" and row in rows), None)
+        shuffled = {} if split is None else self._exchanged(self.rows[split])
+        there = [modality for modality in self.modalities if self.source.present[modality][row]]
+        return {m: self.source.raw(m, shuffled.get(m, {}).get(row, row)) for m in there}
 
     def _choose_rows(self) -> dict[str, np.ndarray]:
         source, splits = self.source, dict(self.source.splits)
@@ -218,10 +246,20 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         return self.rows[split]
 
     def _train_targets(self) -> np.ndarray:
+        if "label" not in self.source.targets:
+            raise InputError("these data have no labels, only sentences; name the labels' column in `label`")
         return self.source.targets["label"][self._require("train")]
 
-    def _dataset(self, rows: np.ndarray, targets: bool = True, varied: Varied | None = None) -> MultimodalDataset:
-        return MultimodalDataset(self.source, rows, self.modalities, self.preprocess, self.cached, targets, varied)
+    def _dataset(
+        self, rows: np.ndarray, targets: bool = True, varied: Varied | None = None, shuffles: bool = False
+    ) -> MultimodalDataset:
+        shuffled = self._exchanged(rows) if shuffles else {}
+        return MultimodalDataset(self.source, rows, self.modalities, self.preprocess, self.cached, targets, varied, shuffled)
+
+    def _exchanged(self, rows: np.ndarray) -> dict[str, dict[int, int]]:
+        """Modality -> row -> the row whose content it shows, among the rows that have it; for those that are shuffled."""
+        there = {modality: rows[self.source.present[modality][rows]] for modality in self.shuffled}
+        return {modality: exchange(self.source, modality, own, self.split_seed) for modality, own in there.items()}
 
     def _loader(self, dataset: Any, sampler: EpochSampler | None = None, modalities: tuple[str, ...] = ()) -> DataLoader[Batch]:
         return DataLoader(

@@ -17,7 +17,9 @@ class Sample(NamedTuple):
     id: str
     inputs: Mapping[str, Tensor | Features]
     """By modality, those that it has; `Features` unbatched, (D,) and (T, D)."""
-    targets: Mapping[str, int | float]
+    targets: Mapping[str, Any]
+    """By name: a number, or what stays as it is: a list of sentences, a dict of facts."""
+    prompt: str = ""
 
 
 def collate(samples: Sequence[Sample], modalities: Sequence[str]) -> Batch:
@@ -32,10 +34,13 @@ def collate(samples: Sequence[Sample], modalities: Sequence[str]) -> Batch:
         present[modality] = torch.tensor([value is not None for value in column])
         inputs[modality] = _join(modality, ids, column)
     targets = {name: _target([sample.targets[name] for sample in samples]) for name in samples[0].targets}
-    return Batch(inputs, present, targets, ids)
+    prompts = [sample.prompt for sample in samples]
+    return Batch(inputs, present, targets, ids, prompts if any(prompts) else ())
 
 
-def _target(values: list[int | float]) -> Tensor:
+def _target(values: list[Any]) -> Tensor | list[Any]:
+    if not isinstance(values[0], int | float):
+        return values
     return torch.tensor(values, dtype=torch.float32 if isinstance(values[0], float) else torch.int64)
 
 

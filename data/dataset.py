@@ -64,16 +64,22 @@ class MultimodalDataset(Dataset[Sample]):
         cached: Mapping[str, Mapping[str, Features]],
         targets: bool = True,
         varied: Varied | None = None,
+        shuffled: Mapping[str, Mapping[int, int]] | None = None,
     ):
+        """`shuffled`: modality -> row -> the row whose content it shows, for modalities that are shuffled."""
         self.source, self.rows, self.modalities = source, rows.tolist(), tuple(modalities)
         self.preprocess, self.cached, self.varied = dict(preprocess), dict(cached), varied
-        self.targets = source.targets if targets else {}
+        self.shuffled = shuffled or {}
+        self.targets: dict[str, Any] = dict(source.targets) if targets else {}
+        if targets:
+            sentences = {"references": source.references, "facts": source.facts}
+            self.targets.update({name: values for name, values in sentences.items() if values is not None})
         self._partners: dict[tuple[str, int], list[int]] = {}
         if varied is not None and varied.mix_pairs:
-            for modality in self.modalities:
+            for modality in (m for m in self.modalities if m not in source.bound):
                 for row in self.rows:
-                    if source.present[modality][row]:
-                        self._partners.setdefault((modality, int(self.targets["label"][row])), []).append(row)
+                    if source.present[modality][row] and self._class(row) >= 0:
+                        self._partners.setdefault((modality, self._class(row)), []).append(row)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,13 +88,14 @@ class MultimodalDataset(Dataset[Sample]):
         epoch, index = item if isinstance(item, tuple) else (None, item)
         row = self.rows[index]
         inputs = {m: self._input(m, row, epoch) for m in self.modalities if self.source.present[m][row]}
-        targets = {name: values[row].item() for name, values in self.targets.items()}
-        return Sample(self.source.ids[row], inputs, targets)
+        targets = {n: v[row].item() if isinstance(v, np.ndarray) else v[row] for n, v in self.targets.items()}
+        prompts = self.source.prompts
+        return Sample(self.source.ids[row], inputs, targets, "" if prompts is None else prompts[row])
 
     def _input(self, modality: str, row: int, epoch: int | None) -> Any:
         varied = self.varied if epoch is not None else None
-        origin = row
-        if varied is not None and epoch is not None and varied.mix_pairs:
+        origin = self.shuffled.get(modality, {}).get(row, row)
+        if varied is not None and epoch is not None and self._partners:
             origin = self._partner(modality, row, varied.generator(epoch, row, modality, purpose=0))
         if modality in self.cached:
             return self._from_cache(modality, origin)
@@ -99,10 +106,13 @@ class MultimodalDataset(Dataset[Sample]):
 
     def _partner(self, modality: str, row: int, generator: Generator) -> int:
         chance, place = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        if self.varied is None or chance >= self.varied.mix_pairs:
+        partners = self._partners.get((modality, self._class(row)))
+        if self.varied is None or chance >= self.varied.mix_pairs or partners is None:
             return row
-        partners = self._partners[modality, int(self.targets["label"][row])]
         return partners[int(place * len(partners))]
+
+    def _class(self, row: int) -> int:
+        return int(self.source.targets["label"][row])
 
     def _from_cache(self, modality: str, row: int) -> Features:
         key = self.source.key(modality, row)

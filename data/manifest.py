@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from qmm.errors import InputError
 
+from .captions import ASKED, SentenceColumns, expand, read_facts, read_prompts, read_references
 from .files import FileError, check_picture, check_sound, decode_picture, decode_sound, picture_tensor, sound_tensor
 from .source import SPLITS, BadSample, Source, check_splits, near, parse_value, sort_classes
 from .splits import make_groups, split_rows
@@ -45,16 +46,25 @@ class ManifestSource(Source):
         skip_bad: bool = False,
         in_memory: bool = False,
         split_seed: int = 0,
+        sentences: SentenceColumns = SentenceColumns(),  # noqa: B008
+        partial: bool = False,
     ):
+        sentences.check()
         if (path is None) == (rows is None):
             raise InputError("give either the `path` of a manifest or `rows` in memory, not both or neither")
         self.name = "rows" if path is None else str(path)
         self.folder = Path.cwd() if path is None else Path(path).parent
         self.root = None if root is None and path is None else (self.folder / (root or ".")).resolve()
-        self.rows, self.numbers = read_rows(Path(path)) if path is not None else number_rows(rows or ())
+        read = read_rows(Path(path)) if path is not None else number_rows(rows or ())
+        split_column = split if isinstance(split, str) else None
+        self._made = expand(*read, sentences, lambda row: split is None or row.get(split_column) == "predict")
+        self.rows, self.numbers = self._made.rows, self._made.numbers
+        if split is None and sentences.question == ASKED and not any(ASKED in row for row in self.rows):
+            sentences = sentences._replace(question=None)  # files to predict on need not ask anything
+        self.sentences, self.partial = sentences, partial
         self.skip_bad, self.bad, self._bad_rows = skip_bad, [], set[int]()
         self._memory: dict[tuple[Path, str], Any] | None = {} if in_memory else None
-        self.columns = self._find_columns(columns, required=[label, group, id, split if isinstance(split, str) else None])
+        self.columns = self._find_columns(columns, required=[label, group, id, split_column, *sentences.names()])
         self.kinds = {modality: (kinds or {}).get(modality, modality) for modality in self.columns}
         self._check_kinds()
         self.ids = self._read_ids(id)
@@ -63,6 +73,9 @@ class ManifestSource(Source):
         self._check_present()
         if group is not None:
             self.groups = make_groups([str(row.get(group) or "") for row in self.rows], group_pattern, self.name)
+        elif sentences.questions:
+            self.groups = [str(number) for number in self.numbers]  # the questions about one row stay in one split
+        self._read_asked()
         self._split_and_label(label, split, classes, regression, split_seed)
 
     def raw(self, modality: str, row: int) -> Any:
@@ -132,8 +145,8 @@ class ManifestSource(Source):
         problem = BadSample(self.numbers[row], field, file or self.name, reason)
         if not self.skip_bad:
             raise InputError(str(problem))
-        if row not in self._bad_rows:
-            self._bad_rows.add(row)
+        self._bad_rows.add(row)
+        if all(known[:2] != problem[:2] for known in self.bad):
             self.bad.append(problem)
 
     def _find_columns(self, columns: Mapping[str, str] | None, required: Sequence[str | None]) -> dict[str, str]:
@@ -161,7 +174,7 @@ class ManifestSource(Source):
         ids = []
         for row, content in enumerate(self.rows):
             value = content.get(column) if column is not None else None
-            name = str(self.numbers[row] if value is None else value)
+            name = str(self.numbers[row] if value is None else value) + self._made.suffixes[row]
             if name in seen:
                 self._reject(row, column or "id", f"id {name!r} already stands in row {seen[name]}; ids must differ")
             seen.setdefault(name, self.numbers[row])
@@ -217,6 +230,7 @@ class ManifestSource(Source):
         elif isinstance(split, str):
             self.splits = self._split_by_column(split)
         labels = self._read_labels(label, regression)
+        self._read_sentences(labels)
         if isinstance(split, Mapping):
             usable = np.array([row for row in range(len(self.rows)) if row not in self._bad_rows], dtype=np.int64)
             strata = None if regression or label is None else np.array(labels)[usable]
@@ -237,19 +251,46 @@ class ManifestSource(Source):
                 )
         return check_splits([str(name) for name in names], self.name)
 
+    def _read_asked(self) -> None:
+        """Prompts, and what must stay with them."""
+        column = self.sentences.prompt
+        if column is not None:
+            self.prompts = read_prompts(self.rows, column, self._reject)
+            self.bound = frozenset(modality for modality, own in self.columns.items() if own == column)
+
+    def _read_sentences(self, labels: list[Any]) -> None:
+        """References and facts. Where some are only labelled, a row must have a label or a reference."""
+        unlabelled = self._unlabelled()
+
+        def needed(row: int) -> bool:
+            labelled = self.partial and labels and labels[row] == labels[row] and labels[row] != ""  # NaN: none
+            return row not in unlabelled and not labelled
+
+        if self.sentences.sentences:
+            self.references = read_references(self.rows, self._made, needed, self._reject)
+        if self.sentences.facts:
+            self.facts, self.words = read_facts(self.rows, self.sentences, self._reject)
+
+    def _unlabelled(self) -> set[int]:
+        """Rows that need no target."""
+        return set(self.splits.get("predict", np.empty(0, dtype=np.int64)).tolist())
+
     def _read_labels(self, column: str | None, regression: bool) -> list[Any]:
         """A number or a class name by row; NaN or "" in rows without one. Empty where there is no label column."""
         if column is None:
-            if set(self.splits) != {"predict"}:
-                raise InputError(f"{self.name}: `label` is null; name the labels' column, or set `split` to null to predict")
+            if set(self.splits) != {"predict"} and not self.sentences.sentences:
+                raise InputError(
+                    f"{self.name}: `label` is null; name the labels' column, or one of `captions`, "
+                    "or set `split` to null to predict"
+                )
             return []
-        unlabelled = set(self.splits.get("predict", np.empty(0, dtype=np.int64)).tolist())
+        unlabelled = self._unlabelled()
         labels: list[Any] = []
         for row, content in enumerate(self.rows):
             value = content.get(column)
             labels.append(float("nan") if regression else "")
             if value is None or value == "":
-                if row not in unlabelled:
+                if row not in unlabelled and not self.partial:
                     self._reject(row, column, "no label; give one, or move the row to the split 'predict'")
                 continue
             try:

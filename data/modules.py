@@ -1,11 +1,12 @@
 """The data modules: scenes made on the spot, users' own files, vectors."""
 
-from functools import partial
+import functools
 from typing import Any, Literal
 
 from qmm.errors import InputError
 
 from .base import MultimodalDataModule
+from .captions import ASKED, SentenceColumns
 from .manifest import ManifestSource
 from .scenes import ScenesSource
 from .vectors import VectorsSource
@@ -21,10 +22,16 @@ class _FromFiles(MultimodalDataModule):
         path: str | None = None,
         root: str | None = None,
         classes: list[str] | None = None,
+        question: str | None = ASKED,
         **loading: Any,
     ) -> "ManifestDataModule":
-        """Files to predict on, without labels: `rows` such as {"image": ..., "text": ...}, or a manifest's path."""
-        return ManifestDataModule(path, rows=rows, root=root, label=None, split=None, classes=classes, **loading)
+        """Files to predict on, without labels: `rows` such as {"image": ..., "text": ...}, or a manifest's path.
+
+        `question` names the column of what is asked about each; by default "question", where there is one.
+        """
+        return ManifestDataModule(
+            path, rows=rows, root=root, label=None, split=None, classes=classes, question=question, **loading
+        )
 
 
 class ScenesDataModule(_FromFiles):
@@ -39,6 +46,9 @@ class ScenesDataModule(_FromFiles):
         picture_size: Height and width in pixels.
         sound_seconds: Length at 8 kHz.
         in_memory: Keep what was made once.
+        captions: Five sentences a sample that name its place, event and time, each in one of several ways.
+        questions: Ask each sample one of four things (what do you see, what do you hear, when is it, what is happening);
+            the answers stand in place of captions.
         loading: Passed on to `MultimodalDataModule`.
     """
 
@@ -52,15 +62,21 @@ class ScenesDataModule(_FromFiles):
         picture_size: int = 48,
         sound_seconds: float = 1.0,
         in_memory: bool = True,
+        captions: bool = False,
+        questions: bool = False,
         **loading: Any,
     ):
         super().__init__(**loading)
         self.sizes = {"train": size, "val": val_size, "test": test_size}
         self.scenes_seed, self.missing, self.in_memory = scenes_seed, missing, in_memory
         self.picture_size, self.sound_seconds = picture_size, sound_seconds
+        self.captions, self.questions = captions, questions
 
     def make_source(self) -> ScenesSource:
-        return ScenesSource(self.sizes, self.scenes_seed, self.missing, self.picture_size, self.sound_seconds, self.in_memory)
+        return ScenesSource(
+            self.sizes, self.scenes_seed, self.missing, self.picture_size, self.sound_seconds, self.in_memory,
+            self.captions, self.questions,
+        )  # fmt: skip
 
 
 class ManifestDataModule(_FromFiles):
@@ -83,6 +99,15 @@ class ManifestDataModule(_FromFiles):
         group_pattern: Regular expression that finds the group in that column; its first bracket, or the whole match.
         classes: Class names in the order wanted; default: those of the training split, sorted.
         regression: Learn a number rather than a class.
+        captions: Column, or columns, of the sentences that say what a row is: a string or a list of strings. true, false and
+            numbers are spelt out. `label` may then be null.
+        facts: Fact -> column of its value, such as {place: place}: what a sentence should name.
+        words: Fact -> value -> words and phrases that name it; default: the value itself, underscores read as spaces.
+        question: Column of what is asked about a row, or of an instruction; its caption is the answer. For an encoder to read
+            it, too, name it in `columns`: {text: question}.
+        questions: Question -> column of its answers. Every row becomes one row for each question that it answers, named
+            `id?0`, `id?1` ...; `columns` find it as `question`. To ask for captions: {describe the scene: captions}.
+        partial: A row may lack its label, or its caption, but not both: each part of a mixed model learns from what it has.
         on_bad_sample: Raise at the first bad row, or skip it and list it in `skipped`; to skip, all files are decoded once.
         verify: Decode all files before training, too, rather than look at their headers alone.
         in_memory: Keep decoded pictures and sounds; 1 MB holds some 20 pictures of 128 x 128, or 16 s of sound at 16 kHz.
@@ -107,15 +132,25 @@ class ManifestDataModule(_FromFiles):
         verify: bool = True,
         in_memory: bool = False,
         rows: list[dict[str, Any]] | None = None,
+        captions: str | list[str] | None = None,
+        facts: dict[str, str] | None = None,
+        words: dict[str, dict[str, list[str]]] | None = None,
+        question: str | None = None,
+        questions: dict[str, str] | None = None,
+        partial: bool = False,
         **loading: Any,
     ):
         super().__init__(**loading)
         if on_bad_sample not in ("raise", "skip"):
             raise InputError(f"on_bad_sample is 'raise' or 'skip', got {on_bad_sample!r}")
         self.skips_bad, self.decodes_all = on_bad_sample == "skip", verify
-        self._make = partial(
+        fields = (captions,) if isinstance(captions, str) else tuple(captions or ())
+        sentences = SentenceColumns(fields, facts or {}, words, question, questions or {})
+        if partial and (label is None or not sentences.sentences):
+            raise InputError("`partial` is for rows with a label or a caption; name both `label` and `captions`")
+        self._make = functools.partial(
             ManifestSource, path, rows, root, columns, kinds, label, split, id, group, group_pattern, classes, regression,
-            skip_bad=self.skips_bad, in_memory=in_memory, split_seed=self.split_seed,
+            skip_bad=self.skips_bad, in_memory=in_memory, split_seed=self.split_seed, sentences=sentences, partial=partial,
         )  # fmt: skip
 
     def make_source(self) -> ManifestSource:
@@ -152,7 +187,7 @@ class VectorsDataModule(MultimodalDataModule):
         **loading: Any,
     ):
         super().__init__(**loading)
-        self._make = partial(
+        self._make = functools.partial(
             VectorsSource, path, columns, label, split, id, group, group_pattern, classes, regression,
             split_seed=self.split_seed,
         )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from qmm.errors import InputError
 
+from .descriptions import QUESTIONS, WORDS, make_answers, make_captions
 from .files import picture_tensor, sound_tensor
 from .pictures import make_picture
 from .sentences import make_sentence
@@ -31,6 +32,9 @@ class Factors(NamedTuple):
     audio: str
     text: str
 
+
+FACTS = dict(zip(("place", "event", "time"), Factors._fields, strict=True))
+"""Fact -> the modality that shows it."""
 
 SCENES = {
     "birdwatching": Factors("forest", "birds", "day"),
@@ -59,7 +63,10 @@ def best_score(modalities: Collection[str]) -> float:
 
 
 class ScenesSource(Source):
-    """`sizes` rows by split; every row is determined by (seed, split, index within the split), whatever the sizes."""
+    """`sizes` rows by split; every row is determined by (seed, split, index within the split), whatever the sizes.
+
+    Pictures, sounds and sentences are the same with captions and questions as without.
+    """
 
     def __init__(
         self,
@@ -69,7 +76,11 @@ class ScenesSource(Source):
         picture_size: int = 48,
         sound_seconds: float = 1.0,
         in_memory: bool = True,
+        captions: bool = False,
+        questions: bool = False,
     ):
+        if captions and questions:
+            raise InputError("`questions` asks for captions, too ('what is happening?'); leave out `captions`")
         if not 0 <= missing < 1:
             raise InputError(f"missing: expected a probability of at least 0 and below 1, got {missing}")
         if any(size < 0 for size in sizes.values()) or picture_size < 8 or sound_seconds < 0.2:
@@ -88,6 +99,8 @@ class ScenesSource(Source):
         self.targets = {"label": np.array(labels, dtype=np.int64)}
         there = np.array([self._present(row, missing) for row in range(len(self.ids))]).reshape(-1, len(Factors._fields))
         self.present = dict(zip(Factors._fields, there.T, strict=True))
+        if captions or questions:
+            self._describe(questions)
 
     def raw(self, modality: str, row: int) -> Any:
         content = self._content(modality, row)
@@ -100,6 +113,29 @@ class ScenesSource(Source):
         shape = {"vision": self.picture_size, "audio": self.sound_seconds}.get(modality)
         label = int(self.targets["label"][row])
         return hashlib.sha256(repr((VERSION, self.seed, split, index, modality, shape, label)).encode()).hexdigest()
+
+    def _describe(self, asks: bool) -> None:
+        """Each row's facts and the sentences that name them; where it is asked something, only what answers the question."""
+        self.words, self.references, self.facts = WORDS, [], []
+        prompts: list[str] = []
+        for row, place in enumerate(self._places):
+            scene = SCENES[self._names[self.targets["label"][row]]]
+            facts, rng = {fact: getattr(scene, modality) for fact, modality in FACTS.items()}, self._generator(6, *place)
+            if asks:
+                question = self._question(*place)
+                prompts.append(question)
+                asked = QUESTIONS[question]
+                self.references.append(make_answers(question, facts, rng))
+                self.facts.append(facts if asked is None else {asked: facts[asked]})
+            else:
+                self.references.append(make_captions(facts, rng))
+                self.facts.append(facts)
+        self.prompts = prompts or None
+
+    def _question(self, split: str, index: int) -> str:
+        """Each question once in every run of four rows, in an order of its own."""
+        run, place = divmod(index, len(QUESTIONS))
+        return list(QUESTIONS)[self._generator(7, split, run).permutation(len(QUESTIONS))[place]]
 
     def _content(self, modality: str, row: int) -> Any:
         if self._memory is None:

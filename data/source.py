@@ -39,7 +39,17 @@ class Source(ABC):
     classes: list[str] | None
     """None for regression, and where there are no labels."""
     targets: dict[str, np.ndarray]
-    """Name -> (N,): class indices int64 or values float32; rows of the split "predict" hold -1 or NaN."""
+    """Name -> (N,): class indices int64 or values float32; rows without one, as in the split "predict", hold -1 or NaN."""
+    references: list[list[str]] | None = None
+    """By row, the sentences that say what it is, none in the split "predict"; None where the set has no sentences."""
+    facts: list[dict[str, str]] | None = None
+    """By row, fact -> value: what a sentence about it should name; a fact that is not known is left out."""
+    words: dict[str, dict[str, list[str]]] | None = None
+    """Fact -> value -> the words and phrases that name it."""
+    prompts: list[str] | None = None
+    """By row, the question or instruction that its sentence answers, "" for none."""
+    bound: frozenset[str] = frozenset()
+    """Modalities that belong to a row's answer, as its question does: their contents are never exchanged within a class."""
     groups: list[str] | None = None
     """What must not be torn apart by a split, by row: a speaker, a recording."""
     bad: list[BadSample]
