@@ -154,7 +154,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         metrics: Any = self.metrics[f"{split}_"]
         for place, (name, value) in enumerate(metrics.compute().items()):
             self.log(name, value, prog_bar=place == 0)
-        metrics.reset()
+        with torch.inference_mode(False):  # else a fit after `validate` could not add to them
+            metrics.reset()
 
     def configure_optimizers(self) -> Any:
         fusion = [p for p in (*self.model.fusion.parameters(), *self.model.decoder.readers()) if p.requires_grad]

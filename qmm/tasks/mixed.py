@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
+import qmm.training.mixed_report  # noqa: F401  how a run's folder reports it
 from qmm.contracts import Decoder
 from qmm.decoders.mixed import MixedDecoder
 from qmm.model import MultimodalModel
@@ -13,28 +15,43 @@ from qmm.tasks.evaluation import DecodingTask, Evaluator, evaluator_for, expect
 from qmm.types import Batch, rows_of
 
 
+class PartLoss(Metric):
+    """The mean of batches' losses over their samples, and of how many samples that is."""
+
+    full_state_update = False
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, samples: Tensor) -> None:
+        self.total, self.samples = self.total + loss.detach() * samples, self.samples + samples
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        return self.total / self.samples, self.samples
+
+
 class PartMetrics(nn.Module):
     """What one part of a mixed task is scored by, its own loss included."""
 
     def __init__(self, metrics: Any, prefix: str = ""):
         super().__init__()
-        self.prefix = prefix
-        self.metrics = metrics.clone(prefix=prefix)
-        self.share = MeanMetric(nan_strategy="disable")  # of the samples that have the part's target; tells whether any has
-        self.loss = MeanMetric(nan_strategy="disable")
+        self.prefix, self.metrics, self.loss = prefix, metrics.clone(prefix=prefix), PartLoss()
 
     def clone(self, prefix: str) -> "PartMetrics":
         return PartMetrics(self.metrics, prefix)
 
     def compute(self) -> dict[str, Tensor]:
         """Nothing where no sample of the split has the part's target; decided alike in every process."""
-        if self.share.update_count == 0 or self.share.compute() == 0:
-            return {}
-        return {**self.metrics.compute(), f"{self.prefix}loss": self.loss.compute()}
+        loss, samples = self.loss.compute()
+        return {**self.metrics.compute(), f"{self.prefix}loss": loss} if samples else {}
 
     def reset(self) -> None:
-        for metric in (self.metrics, self.share, self.loss):
-            metric.reset()
+        self.metrics.reset()
+        self.loss.reset()
 
 
 class MixedMetrics(nn.Module):
@@ -73,16 +90,16 @@ class MixedEvaluator(Evaluator):
 
     def update(self, metrics: MixedMetrics, scores: Any, outputs: Any, targets: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
-            where, own = self.decoder.having(name, targets), metrics.parts[name]
-            own.share.update(where.float())
+            where = self.decoder.having(name, targets)
             if where.any():
-                part.update(own.metrics, *(rows_of(v, where) for v in (scores[name], outputs[name], dict(targets))))
+                own = (rows_of(values, where) for values in (scores[name], outputs[name], dict(targets)))
+                part.update(metrics.parts[name].metrics, *own)
 
     def update_losses(self, metrics: MixedMetrics, losses: Mapping[str, Tensor], targets: Mapping[str, Any]) -> None:
         """`losses` are the decoder's; metrics keep them without their weights, as a task of that part alone would."""
         for name in self.parts:
             own = losses[f"decoder_{name}"] / self.decoder.weights[name]
-            metrics.parts[name].loss.update(own, weight=self.decoder.having(name, targets).sum())
+            metrics.parts[name].loss.update(own, self.decoder.having(name, targets).sum().to(own))
 
 
 class MultimodalMixed(DecodingTask):
