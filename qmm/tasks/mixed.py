@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+import torch.distributed
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 import qmm.training.mixed_report  # noqa: F401  how a run's folder reports it
 from qmm.contracts import Decoder
@@ -47,11 +48,33 @@ class PartMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Nothing where no sample of the split has the part's target; decided alike in every process."""
         loss, samples = self.loss.compute()
-        return {**self.metrics.compute(), f"{self.prefix}loss": loss} if samples else {}
+        if not samples:
+            return {}
+        _align(self.metrics)
+        return {**self.metrics.compute(), f"{self.prefix}loss": loss}
 
     def reset(self) -> None:
         self.metrics.reset()
         self.loss.reset()
+
+
+def _align(metrics: MetricCollection) -> None:
+    """Where this process has seen no sample of a part, but another has: lists as empty, of the shapes and types of theirs.
+
+    What torchmetrics would send instead, one empty row of floats, the others take for as many rows as memory holds.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    lists = {
+        f"{name}.{state}": rows for name, m in metrics.items() for state, rows in m.metric_state.items() if type(rows) is list
+    }
+    own = {name: (tuple(rows[0].shape[1:]), rows[0].dtype) for name, rows in lists.items() if rows}
+    everywhere: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everywhere, own)
+    for kinds in everywhere:
+        for name, (shape, dtype) in kinds.items():
+            if not lists[name]:
+                lists[name].append(torch.zeros((0, *shape), dtype=dtype, device=next(iter(metrics.values())).device))
 
 
 class MixedMetrics(nn.Module):

@@ -1,5 +1,7 @@
 """Mixed tasks of classes and values; with sentences: test_mixed_sentences.py."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from qmm.errors import InputError
 from qmm.fusion import QuantumFusion
 from qmm.metrics import classification_metrics, regression_metrics
 from qmm.tasks import MultimodalClassification, MultimodalMixed, MultimodalRegression
+from qmm.tasks.mixed import MixedEvaluator
 from qmm.training import RunFolder
 from qmm.types import Batch, Context, Padded, rows_of
 
@@ -150,7 +153,7 @@ def test_it_learns_both_with_gaps_in_both(make_trainer: MakeTrainer) -> None:
     assert {"train/loss", "train/loss_decoder_label", "train/loss_decoder_valence", "train/loss_audio"} <= set(
         run.callback_metrics
     )
-    assert float(task.model.decoder.parts["valence"].location) == 40  # type: ignore[index, union-attr, arg-type]
+    assert float(task.model.decoder.parts["valence"].location) == 40  # type: ignore[index, union-attr]
 
 
 def test_metrics_are_those_of_the_single_tasks_on_the_samples_that_have_the_target(make_trainer: MakeTrainer) -> None:
@@ -286,13 +289,56 @@ def test_what_is_wrong_is_told(make_trainer: MakeTrainer) -> None:
 
 def test_classes_of_its_own_stay() -> None:
     mixed = MixedDecoder({"label": ClassDecoder(), "own": ClassDecoder(["x", "y"])}, classes=CLASSES)
-    assert [part.classes for part in mixed.parts.values()] == [CLASSES, ["x", "y"]]  # type: ignore[attr-defined]
+    assert [part.classes for part in mixed.parts.values()] == [CLASSES, ["x", "y"]]
 
 
 def test_kinds_that_cannot_be_scored_are_named() -> None:
-    class Other(ValueDecoder.__bases__[0]):  # type: ignore[misc, name-defined]
+    class Other(ValueDecoder.__bases__[0]):  # type: ignore[name-defined]
         target = "x"
         build = spawn = count_parameters = forward = loss = score = predict = lambda self, *_: None
 
     with pytest.raises(InputError, match=r"does not know how to score a Other; it knows: .*ClassDecoder.*ValueDecoder"):
         MultimodalMixed(model(MixedDecoder({"other": Other(), "label": ClassDecoder(CLASSES)})))
+
+
+APART = """
+import sys
+import torch, torch.distributed
+from qmm.decoders import ClassDecoder, MixedDecoder, ValueDecoder
+from qmm.tasks.mixed import MixedEvaluator
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+decoder = MixedDecoder({"label": ClassDecoder(["a", "b"]), "empty": ClassDecoder(["a", "b"], target="empty"),
+                        "value": ValueDecoder("value")})
+evaluator = MixedEvaluator(decoder)
+metrics = evaluator.make_metrics().clone("val/")
+outputs, targets = torch.load(f"{folder}/{rank}.pt")
+evaluator.update(metrics, decoder.score(outputs), outputs, targets)
+evaluator.update_losses(metrics, decoder.losses(outputs, targets), targets)
+torch.save({k: v for k, v in metrics.compute().items()}, f"{folder}/of{rank}.pt")
+"""
+
+
+def test_processes_of_which_one_lacks_a_part_agree(tmp_path: Path) -> None:
+    mixed = MixedDecoder(
+        {"label": ClassDecoder(["a", "b"]), "empty": ClassDecoder(["a", "b"], target="empty"), "value": ValueDecoder("value")}
+    )
+    outputs = {"label": torch.randn(12, 2), "empty": torch.randn(12, 2), "value": torch.randn(12, 1)}
+    targets = {"label": torch.tensor([0, 1, 0, 1, 1, -1, *[-1] * 6]), "empty": torch.full((12,), -1), "value": torch.randn(12)}
+    evaluator = MixedEvaluator(mixed)
+    metrics = evaluator.make_metrics().clone("val/")
+    evaluator.update(metrics, mixed.score(outputs), outputs, targets)
+    evaluator.update_losses(metrics, mixed.losses(outputs, targets), targets)
+    for rank, rows in enumerate((torch.arange(6), torch.arange(6, 12))):  # the second has values alone
+        torch.save((rows_of(outputs, rows), rows_of(targets, rows)), tmp_path / f"{rank}.pt")
+    processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", APART, str(r), str(tmp_path)]) for r in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    expected = metrics.compute()
+    assert "val/label_auroc" in expected
+    assert not [name for name in expected if "empty" in name]
+    for rank in range(2):
+        theirs = torch.load(tmp_path / f"of{rank}.pt")
+        assert list(theirs) == list(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(theirs[name], value, msg=name)
