@@ -49,6 +49,8 @@ class ScenesDataModule(_FromFiles):
         captions: Five sentences a sample that name its place, event and time, each in one of several ways.
         questions: Ask each sample one of four things (what do you see, what do you hear, when is it, what is happening);
             the answers stand in place of captions.
+        text: What the text modality is: "time", a sentence that tells the time alone, or "caption", one that names place, event
+            and time, as retrieval needs it.
         loading: Passed on to `MultimodalDataModule`.
     """
 
@@ -64,18 +66,19 @@ class ScenesDataModule(_FromFiles):
         in_memory: bool = True,
         captions: bool = False,
         questions: bool = False,
+        text: Literal["time", "caption"] = "time",
         **loading: Any,
     ):
         super().__init__(**loading)
         self.sizes = {"train": size, "val": val_size, "test": test_size}
         self.scenes_seed, self.missing, self.in_memory = scenes_seed, missing, in_memory
         self.picture_size, self.sound_seconds = picture_size, sound_seconds
-        self.captions, self.questions = captions, questions
+        self.captions, self.questions, self.text = captions, questions, text
 
     def make_source(self) -> ScenesSource:
         return ScenesSource(
             self.sizes, self.scenes_seed, self.missing, self.picture_size, self.sound_seconds, self.in_memory,
-            self.captions, self.questions,
+            self.captions, self.questions, self.text,
         )  # fmt: skip
 
 
@@ -106,7 +109,8 @@ class ManifestDataModule(_FromFiles):
         question: Column of what is asked about a row, or of an instruction; its caption is the answer. For an encoder to read
             it, too, name it in `columns`: {text: question}.
         questions: Question -> column of its answers. Every row becomes one row for each question that it answers, named
-            `id?0`, `id?1` ...; `columns` find it as `question`. To ask for captions: {describe the scene: captions}.
+            `id?0`, `id?1` ...; `columns` find it as `question`. To ask for captions: {describe the scene: captions}. Where the
+            answers' column is that of a fact, its words are the answers, and no other fact is asked for.
         partial: A row may lack its label, or its caption, but not both: each part of a mixed model learns from what it has.
         on_bad_sample: Raise at the first bad row, or skip it and list it in `skipped`; to skip, all files are decoded once.
         verify: Decode all files before training, too, rather than look at their headers alone.

@@ -78,7 +78,12 @@ class ScenesSource(Source):
         in_memory: bool = True,
         captions: bool = False,
         questions: bool = False,
+        text: str = "time",
     ):
+        if text not in ("time", "caption"):
+            raise InputError(f"text: expected 'time' or 'caption', got {text!r}")
+        if text == "caption" and (captions or questions):
+            raise InputError("with `text: caption` a model is told what `captions` and `questions` ask of it; leave them out")
         if captions and questions:
             raise InputError("`questions` asks for captions, too ('what is happening?'); leave out `captions`")
         if not 0 <= missing < 1:
@@ -89,6 +94,7 @@ class ScenesSource(Source):
                 "expected sizes from 0, pictures from 8 pixels, sounds from 0.2 s"
             )
         self.seed, self.picture_size, self.sound_seconds, self.bad = seed, picture_size, sound_seconds, []
+        self._text = text
         self._memory: dict[tuple[str, int], Any] | None = {} if in_memory else None
         self.classes = self._names = sorted(SCENES)
         self._places = [(split, index) for split, size in sizes.items() for index in range(size)]
@@ -110,7 +116,8 @@ class ScenesSource(Source):
 
     def key(self, modality: str, row: int) -> str:
         split, index = self._places[row]
-        shape = {"vision": self.picture_size, "audio": self.sound_seconds}.get(modality)
+        text = None if self._text == "time" else self._text
+        shape = {"vision": self.picture_size, "audio": self.sound_seconds, "text": text}.get(modality)
         label = int(self.targets["label"][row])
         return hashlib.sha256(repr((VERSION, self.seed, split, index, modality, shape, label)).encode()).hexdigest()
 
@@ -119,8 +126,7 @@ class ScenesSource(Source):
         self.words, self.references, self.facts = WORDS, [], []
         prompts: list[str] = []
         for row, place in enumerate(self._places):
-            scene = SCENES[self._names[self.targets["label"][row]]]
-            facts, rng = {fact: getattr(scene, modality) for fact, modality in FACTS.items()}, self._generator(6, *place)
+            facts, rng = self._facts(row), self._generator(6, *place)
             if asks:
                 question = self._question(*place)
                 prompts.append(question)
@@ -131,6 +137,10 @@ class ScenesSource(Source):
                 self.references.append(make_captions(facts, rng))
                 self.facts.append(facts)
         self.prompts = prompts or None
+
+    def _facts(self, row: int) -> dict[str, str]:
+        scene = SCENES[self._names[self.targets["label"][row]]]
+        return {fact: getattr(scene, modality) for fact, modality in FACTS.items()}
 
     def _question(self, split: str, index: int) -> str:
         """Each question once in every run of four rows, in an order of its own."""
@@ -149,7 +159,9 @@ class ScenesSource(Source):
         rng = self._generator(1 + Factors._fields.index(modality), *self._places[row])
         if modality == "vision":
             return make_picture(factor, rng, self.picture_size)
-        return make_sound(factor, rng, self.sound_seconds) if modality == "audio" else make_sentence(factor, rng)
+        if modality == "audio":
+            return make_sound(factor, rng, self.sound_seconds)
+        return make_sentence(factor, rng) if self._text == "time" else make_captions(self._facts(row), rng)[0]
 
     def _labels(self, split: str, size: int) -> list[int]:
         """Every class once in each run of twelve rows, in an order of its own."""
