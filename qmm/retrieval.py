@@ -136,9 +136,9 @@ def direction(query: str, candidates: str) -> str:
 class RetrievalMetrics(Metric):
     """recall@1, 5 and 10, median rank and mean average precision over a whole split, and what chance would give.
 
-    Each number is the mean over all directions (both of every pair); with `detailed` also each direction's own, such as
-    `recall_1_vision_audio_to_text`, with chance beside it. Only samples that have both sides are queries or candidates. NaN
-    where no sample has.
+    Each number is the mean over all directions (both of every pair). With `detailed` chance stands beside it, and then each
+    direction's own numbers, such as `recall_1_vision_audio_to_text`, where of chance only recall@1 is repeated. Only samples
+    that have both sides are queries or candidates. NaN where no sample has.
     """
 
     full_state_update = False
@@ -170,7 +170,7 @@ class RetrievalMetrics(Metric):
         means = {name: torch.stack([scores[name] for scores in results.values()]).nanmean() for name in first}
         if not self.detailed:
             return {name: mean for name, mean in means.items() if not name.startswith("chance")}
-        own = {f"{name}_{way}": value for way, scores in results.items() for name, value in scores.items()}
+        own = {f"{name}_{way}": value for way, scores in results.items() for name, value in scores.items() if _shown(name)}
         return {**means, **own}
 
     def _scores(self, query: str, candidates: str) -> dict[str, Tensor]:
@@ -203,6 +203,10 @@ class RetrievalMetrics(Metric):
             _joined(getattr(self, f"{state}_{i}"))[rows] for state in ("embeddings", "present", "keys")
         )
         return embeddings.float(), present, keys
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith("chance") or name == "chance_recall_1"
 
 
 def _joined(state: Any) -> Tensor:

@@ -45,30 +45,29 @@ class EmbeddingDecoder(Decoder):
     Args:
         dim: E, the width of the joint space.
         temperature: What similarities are divided by at first; it is trained, and stays at 0.01 or more.
-        bias: Whether the read-out has one. All embeddings share it, which makes them alike at first.
         target: Name of the target that says what is alike where there is one view alone (a branch's auxiliary read-out).
     """
 
-    def __init__(self, dim: int = 32, temperature: float = 0.07, bias: bool = True, target: str = "label"):
+    def __init__(self, dim: int = 32, temperature: float = 0.07, target: str = "label"):
         super().__init__()
         if not (dim >= 2 and temperature >= 1 / _LARGEST_SCALE):
             raise InputError(
                 f"an EmbeddingDecoder of dim={dim}, temperature={temperature}: expected a dim of at least 2 and a temperature "
                 f"of at least {1 / _LARGEST_SCALE}"
             )
-        self.dim, self.temperature, self.bias, self.target = dim, temperature, bias, target
+        self.dim, self.temperature, self.target = dim, temperature, target
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def build(self, in_features: int, widths: Mapping[str, int] | None = None) -> None:
-        self.linear = nn.Linear(in_features, self.dim, bias=self.bias)
+        self.linear = nn.Linear(in_features, self.dim)
 
     def spawn(self, in_features: int) -> "EmbeddingDecoder":
-        other = EmbeddingDecoder(self.dim, self.temperature, self.bias, self.target)
+        other = EmbeddingDecoder(self.dim, self.temperature, self.target)
         other.build(in_features)
         return other
 
     def count_parameters(self, in_features: int) -> int:
-        return (in_features + self.bias) * self.dim
+        return (in_features + 1) * self.dim
 
     def readers(self) -> Any:
         """Not the temperature."""

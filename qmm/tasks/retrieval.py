@@ -34,8 +34,8 @@ class MultimodalRetrieval(MultimodalTask):
         pairs: Which sides are to find each other, such as [[[vision, audio], [text]]]; default: each modality and all others.
         singles: Every modality and every other one as well.
         relevant: What is right beside the sample's own other side: with "sample" that of samples with the same content on
-            one of the two sides, with "label" that of all samples of its class. None of these count as negatives
-            (arXiv:2004.11362).
+            one of the two sides, with "label" that of all samples of its class; one without a class is like itself alone.
+            None of these count as negatives (arXiv:2004.11362).
         optimisation: Passed on to `MultimodalTask`.
     """
 
@@ -111,7 +111,10 @@ class MultimodalRetrieval(MultimodalTask):
         return nothing.to(fused.dtype).index_copy(0, rows, fused), blank.to(embeddings.dtype).index_copy(0, rows, embeddings)
 
     def _keys(self, batch: Batch, members: Sequence[str]) -> Tensor:
-        return batch.targets[self.target] if self.relevant == "label" else content_keys(batch, members)
+        if self.relevant == "sample":
+            return content_keys(batch, members)
+        labels = batch.targets[self.target]
+        return labels if (labels >= 0).all() else torch.where(labels >= 0, labels, content_keys(batch, members).to(labels.device))
 
 
 def resolve_pairs(
