@@ -3,7 +3,9 @@
 from qmm.decoders.classes import ClassDecoder, ClassPrediction
 from qmm.decoders.embeddings import EmbeddingDecoder, EmbeddingPrediction
 from qmm.decoders.mixed import MixedDecoder, MixedPrediction
+from qmm.decoders.sentences import Prefix, SentenceDecoder, SentencePrediction
 from qmm.decoders.values import ValueDecoder, ValuePrediction
+from qmm.decoders.words import WordsDecoder, WordsPrediction
 
 __all__ = [
     "ClassDecoder",
@@ -12,6 +14,11 @@ __all__ = [
     "EmbeddingPrediction",
     "MixedDecoder",
     "MixedPrediction",
+    "Prefix",
+    "SentenceDecoder",
+    "SentencePrediction",
     "ValueDecoder",
     "ValuePrediction",
+    "WordsDecoder",
+    "WordsPrediction",
 ]
