@@ -30,10 +30,12 @@ FUSIONS = {
     "transformer": "CrossModalTransformer",
 }
 REAL = {
+    "av_retrieval": "av-scenes/manifest.jsonl",
     "av_scenes": "av-scenes/manifest.jsonl",
     "av_scenes_features": "av-scenes/manifest.jsonl",
     "mosi": "mosi-features/train.npz",
 }
+FROZEN = ("av_retrieval", "av_scenes_features")
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
             flags += ["--config", str(CONFIGS / overlay)]
         if base in REAL:
             flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
-        if base.endswith("_features"):  # encoders that were trained before: any will do
+        if base in FROZEN:  # encoders that were trained before: any will do
             checkpoint = request.getfixturevalue("trained") / "checkpoints" / "last.ckpt"
             for modality in ("vision", "audio"):
                 flags += [f"--model.init_args.model.{modality}.encoder.init_args.checkpoint", str(checkpoint)]
@@ -58,7 +60,7 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
 def test_bases(instantiate, base: str) -> None:
     made = instantiate(base)
     assert isinstance(made.model.model.fusion, QuantumFusion)
-    assert made.model.classes == made.datamodule.classes
+    assert getattr(made.model, "classes", made.datamodule.classes) == made.datamodule.classes
     assert set(made.model.model.branches) <= set(made.datamodule.modalities)
     assert made.folder.name == base
 
