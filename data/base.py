@@ -258,7 +258,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
 
     def _exchanged(self, rows: np.ndarray) -> dict[str, dict[int, int]]:
         """Modality -> row -> the row whose content it shows, among the rows that have it; for those that are shuffled."""
-        there = {modality: rows[self.source.present[modality][rows]] for modality in self.shuffled}
+        there = {m: rows[self.source.present[m][rows]] for m in self.shuffled if m in self.modalities}
         return {modality: exchange(self.source, modality, own, self.split_seed) for modality, own in there.items()}
 
     def _loader(self, dataset: Any, sampler: EpochSampler | None = None, modalities: tuple[str, ...] = ()) -> DataLoader[Batch]:

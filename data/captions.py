@@ -8,6 +8,8 @@ from qmm.errors import InputError
 
 from .source import near
 
+Facts = list[dict[str, str]]
+"""By row, fact -> value."""
 Words = dict[str, dict[str, list[str]]]
 """Fact -> value -> the words and phrases that name it."""
 Reject = Callable[[int, str, str], None]
@@ -81,7 +83,7 @@ def expand(
         )
     made = Expanded([], [], [], [], [])
     for origin, (row, number) in enumerate(zip(rows, numbers, strict=True)):
-        asked = [
+        asked: list[tuple[str, str, tuple[str, ...]]] = [
             (f"?{place}", question, (column,))
             for place, (question, column) in enumerate(columns.questions.items())
             if unanswered(row) or row.get(column) is not None
@@ -119,7 +121,9 @@ def as_texts(value: Any) -> list[str]:
     return [as_text(item) for item in value]
 
 
-def read_references(rows: Sequence[Mapping[str, Any]], made: Expanded, needed: Callable[[int], bool], reject: Reject) -> Any:
+def read_references(
+    rows: Sequence[Mapping[str, Any]], made: Expanded, needed: Callable[[int], bool], reject: Reject
+) -> list[list[str]]:
     """The references (N lists) of all rows; those that need one and have none are rejected."""
     references: list[list[str]] = []
     for row, (content, fields) in enumerate(zip(rows, made.fields, strict=True)):
@@ -135,12 +139,10 @@ def read_references(rows: Sequence[Mapping[str, Any]], made: Expanded, needed: C
     return references
 
 
-def read_facts(
-    rows: Sequence[Mapping[str, Any]], columns: SentenceColumns, reject: Reject
-) -> tuple[list[dict[str, str]], Words]:
+def read_facts(rows: Sequence[Mapping[str, Any]], columns: SentenceColumns, reject: Reject) -> tuple[Facts, Words]:
     """The facts of all rows, a fact left out where its field is null, and the words of all facts."""
     given = {fact: check_words(fact, values) for fact, values in (columns.words or {}).items()}
-    facts: list[dict[str, str]] = []
+    facts: Facts = []
     for row, content in enumerate(rows):
         facts.append({})
         for fact, column in columns.facts.items():
@@ -163,6 +165,18 @@ def read_facts(
     return facts, found
 
 
+def answer_with_words(
+    made: Expanded, columns: SentenceColumns, references: list[list[str]], facts: Facts, words: Words
+) -> None:
+    """Where a question's answers are the column of a fact, the fact's words are the answers, and no other fact is asked for."""
+    for row, fields in enumerate(made.fields):
+        asked = [fact for fact, column in columns.facts.items() if fields == (column,)]
+        if asked:
+            facts[row] = {fact: facts[row][fact] for fact in asked if fact in facts[row]}
+            answers = [phrase for fact, value in facts[row].items() for phrase in words[fact][value]]
+            references[row] = list(dict.fromkeys(answers)) if references[row] else []
+
+
 def check_words(fact: str, values: Mapping[str, Any]) -> dict[str, list[str]]:
     """Value -> phrases. Raises InputError unless every value has some, and no phrase names two values."""
     words: dict[str, list[str]] = {}
@@ -175,7 +189,7 @@ def check_words(fact: str, values: Mapping[str, Any]) -> dict[str, list[str]]:
             plain = " ".join(phrase.lower().split())
             if owners.setdefault(plain, value) != value:
                 raise InputError(f"{phrase!r} names {owners[plain]!r} and {value!r} of {fact!r}; remove it from one")
-        words[str(value)] = phrases
+        words[as_text(value)] = phrases
     return words
 
 

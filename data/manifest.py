@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from qmm.errors import InputError
 
-from .captions import ASKED, SentenceColumns, expand, read_facts, read_prompts, read_references
+from .captions import ASKED, SentenceColumns, answer_with_words, expand, read_facts, read_prompts, read_references
 from .files import FileError, check_picture, check_sound, decode_picture, decode_sound, picture_tensor, sound_tensor
 from .source import SPLITS, BadSample, Source, check_splits, near, parse_value, sort_classes
 from .splits import make_groups, split_rows
@@ -57,7 +57,7 @@ class ManifestSource(Source):
         self.root = None if root is None and path is None else (self.folder / (root or ".")).resolve()
         read = read_rows(Path(path)) if path is not None else number_rows(rows or ())
         split_column = split if isinstance(split, str) else None
-        self._made = expand(*read, sentences, lambda row: split is None or row.get(split_column) == "predict")
+        self._made = expand(*read, sentences, lambda row: split is None or row.get(split_column or "") == "predict")
         self.rows, self.numbers = self._made.rows, self._made.numbers
         if split is None and sentences.question == ASKED and not any(ASKED in row for row in self.rows):
             sentences = sentences._replace(question=None)  # files to predict on need not ask anything
@@ -270,6 +270,8 @@ class ManifestSource(Source):
             self.references = read_references(self.rows, self._made, needed, self._reject)
         if self.sentences.facts:
             self.facts, self.words = read_facts(self.rows, self.sentences, self._reject)
+        if self.facts is not None and self.words is not None and self.references is not None and self.sentences.questions:
+            answer_with_words(self._made, self.sentences, self.references, self.facts, self.words)
 
     def _unlabelled(self) -> set[int]:
         """Rows that need no target."""
@@ -300,7 +302,7 @@ class ManifestSource(Source):
         return labels
 
     def _index_labels(self, labels: list[str], column: str) -> list[int]:
-        train = [labels[row] for row in self.splits.get("train", ()) if row not in self._bad_rows]
+        train = [labels[row] for row in self.splits.get("train", ()) if row not in self._bad_rows and labels[row]]
         origin = "`classes`" if self.classes else "the training split"
         if self.classes is None and train:
             self.classes = sort_classes(train)

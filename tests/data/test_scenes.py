@@ -1,7 +1,9 @@
 """Scenes: what they show, what a single modality can tell, and that a row is always the same."""
 
+import re
 import time
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from qmm.data import SCENES, ScenesDataModule, ScenesSource, best_score
+from qmm.data.descriptions import QUESTIONS, WORDS
+from qmm.data.scenes import FACTS
 from qmm.errors import InputError
 
 MODALITIES = ("vision", "audio", "text")
@@ -150,3 +154,80 @@ def test_the_data_module_of_scenes() -> None:
     assert data.class_weights.tolist() == [1.0] * 12
     with pytest.raises(InputError, match=r"no rows for split 'test'; its splits are: train \(24 rows\), val \(12 rows\)"):
         data.setup("test")
+
+
+def named(sentence: str, fact: str) -> set[str]:
+    """Reference: every value of which some phrase stands in the sentence as whole words."""
+    return {
+        value
+        for value, phrases in WORDS[fact].items()
+        if any(re.search(rf"\b{re.escape(phrase)}\b", sentence) for phrase in phrases)
+    }
+
+
+@pytest.mark.parametrize("option", ["captions", "questions"])
+def test_every_reference_names_exactly_its_facts(option: str) -> None:
+    source = ScenesSource({"train": 240, "val": 24}, **{option: True})  # type: ignore[arg-type]
+    assert source.references is not None
+    assert source.facts is not None
+    assert source.classes is not None
+    used = set()
+    for row, (references, facts) in enumerate(zip(source.references, source.facts, strict=True)):
+        scene = SCENES[source.classes[source.targets["label"][row]]]
+        truth = {"place": {scene.vision}, "event": {scene.audio}, "time": {scene.text}}
+        assert len(set(references)) == len(references) == (5 if len(facts) == 3 else 3)
+        assert {fact: {value} for fact, value in facts.items()} == {fact: truth[fact] for fact in facts}
+        for sentence in references:
+            assert {f: named(sentence, f) for f in WORDS} == {f: truth[f] if f in facts else set() for f in WORDS}
+            used |= {p for values in WORDS.values() for ps in values.values() for p in ps if re.search(rf"\b{p}\b", sentence)}
+    assert used == {phrase for values in WORDS.values() for phrases in values.values() for phrase in phrases}
+
+
+def test_questions_and_their_answers() -> None:
+    data = ScenesDataModule(size=240, val_size=0, test_size=0, questions=True)
+    source = data.source
+    assert source.prompts is not None
+    assert source.facts is not None
+    assert data.prompts == sorted(QUESTIONS)
+    for start in range(0, 240, 4):
+        assert set(source.prompts[start : start + 4]) == set(QUESTIONS)
+    for prompt, facts in zip(source.prompts, source.facts, strict=True):
+        assert set(facts) == ({QUESTIONS[prompt]} if QUESTIONS[prompt] else {"place", "event", "time"})
+    counts = np.zeros((len(QUESTIONS), 12))
+    for prompt, label in zip(source.prompts, source.targets["label"], strict=True):
+        counts[list(QUESTIONS).index(prompt), label] += 1
+    assert counts.min() > 0  # what is asked says nothing of the scene
+    with pytest.raises(InputError, match="leave out `captions`"):
+        ScenesSource({"train": 1}, captions=True, questions=True)
+
+
+@given(
+    st.integers(0, 3), st.sampled_from(["train", "val", "test"]), st.integers(0, 30), st.sampled_from(["captions", "questions"])
+)
+@settings(max_examples=25, deadline=None)
+def test_sentences_depend_on_seed_split_and_index_alone(seed: int, split: str, index: int, option: str) -> None:
+    arguments: dict[str, Any] = {option: True}
+    small = ScenesSource({split: index + 1}, seed, **arguments)
+    large = ScenesSource({"train": 3, "val": 2, split: index + 9}, seed, missing=0.5, **arguments)
+    plain = ScenesSource({split: index + 1}, seed)
+    a, b = small.splits[split][index], large.splits[split][index]
+    for name in ("references", "facts", "prompts"):
+        ours, theirs = getattr(small, name), getattr(large, name)
+        assert (ours[a] == theirs[b]) if ours is not None else theirs is None
+        assert getattr(plain, name) is None
+    assert small.raw("text", a) == plain.raw("text", a)
+    assert torch.equal(small.raw("vision", a), plain.raw("vision", a))
+    assert small.key("vision", a) == plain.key("vision", a)
+
+
+def test_captions_of_the_data_module() -> None:
+    data = ScenesDataModule(size=30, val_size=6, test_size=0, captions=True, batch_size=6, modalities=["text"])
+    data.setup("fit")
+    data.connect({"text": lambda text: torch.tensor(float(len(text)))})
+    batch = next(iter(data.val_dataloader()))
+    assert [len(references) for references in batch.targets["references"]] == [5] * 6
+    assert set(batch.targets["facts"][0]) == set(FACTS)
+    assert batch.targets["label"].shape == (6,)
+    assert batch.prompts == ()
+    assert data.words == WORDS
+    assert len(data.sentences) == 150
