@@ -1,4 +1,4 @@
-"""The metric collections of the tasks, all of torchmetrics."""
+"""The metric collections of classes and values, all of torchmetrics."""
 
 from torchmetrics import MeanAbsoluteError, MetricCollection, R2Score, SpearmanCorrCoef
 from torchmetrics.classification import (
