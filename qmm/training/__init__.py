@@ -3,6 +3,7 @@
 from qmm.training.caching import FeatureCaching
 from qmm.training.checkpoints import AtomicCheckpointIO
 from qmm.training.run_folder import RunFolder
+from qmm.training.samples import SampleLogger
 from qmm.training.seeding import RepeatableSteps
 
-__all__ = ["AtomicCheckpointIO", "FeatureCaching", "RepeatableSteps", "RunFolder"]
+__all__ = ["AtomicCheckpointIO", "FeatureCaching", "RepeatableSteps", "RunFolder", "SampleLogger"]

@@ -16,9 +16,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from qmm.decoders.speaker import speaks
 from qmm.errors import InputError
 from qmm.suggestions import suggestions
-from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder
+from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder, SampleLogger
 from qmm.training.checkpoints import read_checkpoint
 
 QUIET = (
@@ -139,6 +140,8 @@ class TrainingCLI(LightningCLI):
         callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder), pictures=config["pictures"])]
         if config["cache"]:
             callbacks.append(FeatureCaching(config["cache"]))
+        if speaks(self.model):
+            callbacks.append(SampleLogger(str(self.folder), pictures=config["pictures"]))
         plugins = self.trainer_setting("plugins") or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": plugins}
@@ -174,6 +177,9 @@ class TrainingCLI(LightningCLI):
             self.trainer.test(self.model, datamodule=self.datamodule)
         elif "val" in splits:
             self.trainer.validate(self.model, datamodule=self.datamodule)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunFolder):
+                print(*callback.lines, sep="\n")
         print(f"The run's folder: {self.folder}")
 
 

@@ -1,5 +1,6 @@
 """The pictures of a run's folder: pure functions from numbers to matplotlib figures."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from qmm.types import Sound
 
+FAMILY = re.compile(r"(grounding|bleu|distinct|recall_\d+).*")
+"""Metrics that share a panel."""
+
 
 class Example(NamedTuple):
     """One scored sample, for people to look at."""
@@ -19,7 +23,8 @@ class Example(NamedTuple):
     inputs: Mapping[str, Any]
     """Raw inputs by modality: picture (3, H, W) in [0, 1], `Sound`, str, or a vector."""
     title: str
-    right: bool
+    right: bool | None = None
+    """None where nobody judged."""
 
 
 def confusion_matrix(targets: Sequence[int], predictions: Sequence[int], classes: Sequence[str]) -> Figure:
@@ -84,11 +89,8 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     names = sorted({name for row in history for name in row if name.startswith(("train/", "val/", "angles/"))})
     panels: dict[str, list[str]] = {}
     for name in names:
-        group, _, kind = name.partition("/")
-        panels.setdefault(
-            "angle spread (rad)" if group == "angles" else kind.split("_")[0] if group == "train" else kind, []
-        ).append(name)
-    columns = min(3, len(panels))
+        panels.setdefault(_panel(name), []).append(name)
+    columns = min(3 if len(panels) < 13 else 4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3 * rows), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
@@ -104,18 +106,26 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
+def _panel(name: str) -> str:
+    group, _, kind = name.partition("/")
+    if group == "angles":
+        return "angle spread (rad)"
+    return kind.split("_")[0] if group == "train" else FAMILY.sub(r"\1", kind)
+
+
 def examples(rows: Sequence[Example]) -> Figure:
     """A row for each sample, a column for each modality: picture, spectrogram, sentence; right ones green, wrong ones red."""
+    colors = {True: "darkgreen", False: "firebrick", None: "black"}
     modalities = list(dict.fromkeys(m for row in rows for m in row.inputs))
     width = 58 * max(1, len(modalities))  # characters that fit above a row
     titles = ["\n".join(part for line in row.title.splitlines() for part in textwrap.wrap(line, width)) for row in rows]
     heights = [2.0 + 0.13 * title.count("\n") for title in titles]
     figure = Figure(figsize=(3.6 * max(1, len(modalities)), sum(heights)), layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=heights))  # a title is as wide as its row
+    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights).ravel()  # a title is as wide as its row
     for part, row, title in zip(parts, rows, titles, strict=True):
         for axes, modality in zip(part.subplots(1, max(1, len(modalities)), squeeze=False)[0], modalities, strict=False):
             _draw(axes, row.inputs.get(modality), modality)
-        part.suptitle(title, x=0.01, ha="left", fontsize=8, color="darkgreen" if row.right else "firebrick")
+        part.suptitle(title, x=0.01, ha="left", fontsize=8, color=colors[row.right])
     return figure
 
 

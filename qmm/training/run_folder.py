@@ -37,6 +37,8 @@ class RunFolder(Callback):
         self.folder, self.n_examples, self.pictures = Path(folder), n_examples, pictures
         self.history: list[dict[str, float]] = []
         self.fit_seconds = 0.0
+        self.lines: list[str] = []
+        """What the last evaluation has to show in words."""
         self._report: Report | None = None
         self._rows: list[pd.DataFrame] = []
         self._epoch_began, self._validated = 0.0, False
@@ -110,6 +112,7 @@ class RunFolder(Callback):
             {"split": split, "samples": len(table), "metrics": metrics, **self._facts(trainer, pl_module)},
         )
         table.to_parquet(folder / "predictions.parquet")
+        self.lines = self._report.lines(table)
         if not self.pictures:
             return
         for name, picture in self._report.pictures(table).items():
