@@ -10,7 +10,7 @@ COMMANDS = {
     "fit": "train, then evaluate on the test split (or, without one, on val)",
     "validate": "evaluate a checkpoint on the val split",
     "test": "evaluate a checkpoint on the test split",
-    "predict": "label files with a checkpoint",
+    "predict": "label or describe files with a checkpoint, or ask it about them",
     "circuit": "draw, count and cost a fusion's circuits; `circuit sweep`: over qubits and layers",
     "study": "compare arms over seeds; resumable",
 }
