@@ -1,7 +1,7 @@
 """What predictions are compared with targets by: pure functions, and torchmetrics classes that gather their input."""
 
 from qmm.metrics.answers import exact_match, token_f1
-from qmm.metrics.grounding import check_words, default_words, grounding, named, names_rightly
+from qmm.metrics.grounding import asked_for, check_words, default_words, grounding, named, names_rightly
 from qmm.metrics.numbers import classification_metrics, regression_metrics
 from qmm.metrics.overlap import bleu, chrf, cider_d, rouge_l
 from qmm.metrics.sentences import Perplexity, SentenceMetrics, sentence_metrics
@@ -10,6 +10,7 @@ from qmm.metrics.variety import distinct, repetition
 __all__ = [
     "Perplexity",
     "SentenceMetrics",
+    "asked_for",
     "bleu",
     "check_words",
     "chrf",

@@ -50,6 +50,12 @@ def names_rightly(sentence: str, facts: Facts, words: Words) -> dict[str, bool]:
     return right
 
 
+def asked_for(references: Sequence[str], facts: Facts, words: Words) -> dict[str, Any]:
+    """Those of the facts that an answer is to name: a reference names them rightly."""
+    told = [names_rightly(reference, facts, words) for reference in references]
+    return {fact: value for fact, value in facts.items() if any(row.get(fact) for row in told)}
+
+
 def grounding(sentences: Sequence[str], facts: Sequence[Facts], words: Words | None = None) -> dict[str, float]:
     """`grounding`: the share of samples of which all facts are named rightly; `grounding_<fact>`: of those that have the fact.
 

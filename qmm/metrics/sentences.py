@@ -11,7 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from qmm.errors import InputError
 from qmm.metrics.answers import exact_match, token_f1
-from qmm.metrics.grounding import Facts, Words, grounding
+from qmm.metrics.grounding import Facts, Words, asked_for, default_words, grounding
 from qmm.metrics.overlap import References, bleu, chrf, cider_d, rouge_l
 from qmm.metrics.variety import distinct, repetition
 
@@ -21,10 +21,12 @@ def sentence_metrics(
     references: References,
     facts: Sequence[Facts] | None = None,
     words: Words | None = None,
-    answers: bool = False,
+    prompts: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Every score of N sentences, the most telling one first: grounding where there are facts, exact match of answers to
-    questions, else CIDEr-D. Empty for no sentences.
+    """Every score of N sentences, the most telling one first: grounding where there are facts, exact match where all are
+    answers to questions, else CIDEr-D. Empty for no sentences.
+
+    `prompts`: what was asked, "" for nothing; of an answer only those facts count that one of its references names.
 
     Raises InputError where numbers differ, or a sentence has no reference.
     """
@@ -41,8 +43,8 @@ def sentence_metrics(
         raise InputError(f"sample {empty[0]}: expected a list of at least one reference, got {references[empty[0]]!r}")
     matches = [exact_match(s, row) for s, row in zip(sentences, references, strict=True)]
     overlap = [token_f1(s, row) for s, row in zip(sentences, references, strict=True)]
-    scores = grounding(sentences, facts, words) if facts is not None else {}
-    if answers:
+    scores = _grounding(sentences, references, facts, words, prompts) if facts is not None else {}
+    if prompts and all(prompts):
         scores["exact_match"] = _mean(matches)
     return scores | {
         "cider": _mean(cider_d(sentences, references)),
@@ -101,7 +103,7 @@ class SentenceMetrics(Metric):
         if not rows:
             return {}
         sentences, references, facts, prompts = zip(*rows, strict=True)
-        scores = sentence_metrics(sentences, references, facts if any(facts) else None, self.words, answers=all(prompts))
+        scores = sentence_metrics(sentences, references, facts if any(facts) else None, self.words, prompts)
         return {name: torch.tensor(score, device=self.device) for name, score in scores.items()}
 
 
@@ -119,12 +121,25 @@ class Perplexity(Metric):
         self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, nll: Tensor, tokens: Tensor) -> None:
-        """Per sample (N,): the sum of negative log likelihoods in nats, and of how many tokens."""
+        """Per sample (N,): the sum of negative log likelihoods in nats, and of how many tokens, counted in any type."""
         self.nll += nll.detach().sum()
-        self.tokens += tokens.sum()
+        self.tokens += tokens.long().sum()
 
     def compute(self) -> Tensor:
         return (self.nll / self.tokens).exp()
+
+
+def _grounding(
+    sentences: Sequence[str],
+    references: References,
+    facts: Sequence[Facts],
+    words: Words | None,
+    prompts: Sequence[str],
+) -> dict[str, float]:
+    known = default_words(facts) if words is None else words
+    asked = zip(references, facts, prompts or [""] * len(sentences), strict=True)
+    wanted = [asked_for(row, own, known) if prompt else own for row, own, prompt in asked]
+    return grounding(sentences, wanted, known)
 
 
 def _plain(value: Any) -> str | None:

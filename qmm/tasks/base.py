@@ -137,7 +137,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         output = self(batch)
         losses = self.model.decoder.losses(output.prediction, batch.targets)
         self.log_losses(split, losses, batch)
-        scores = self.model.decoder.score(output.prediction)
+        scores = self.scores_of(output, batch)
         self.update_metrics(self.metrics[f"{split}_"], scores, batch, output)  # type: ignore[arg-type]
         return {"loss": torch.stack(list(losses.values())).sum(), "scores": scores}
 
@@ -145,6 +145,10 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         """Log what the decoder's losses, weighted as they are trained, are on a batch of an evaluation."""
         total = torch.stack(list(losses.values())).sum()
         self.log(f"{split}/loss", total, batch_size=len(batch.ids), sync_dist=True)
+
+    def scores_of(self, output: ModelOutput, batch: Batch) -> Any:
+        """What the metrics of an evaluation compare with the targets."""
+        return self.model.decoder.score(output.prediction)
 
     def update_metrics(self, metrics: MetricCollection, scores: Any, batch: Batch, output: ModelOutput) -> None:
         """Take a batch into the metrics."""
@@ -157,17 +161,34 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         with torch.inference_mode(False):  # else a fit after `validate` could not add to them
             metrics.reset()
 
+    def rates(self) -> dict[str, tuple[list[nn.Parameter], float]]:
+        """By name, parameters of encoders or decoder that have a peak learning rate of their own."""
+        return {}
+
     def configure_optimizers(self) -> Any:
         fusion = [p for p in (*self.model.fusion.parameters(), *self.model.decoder.readers()) if p.requires_grad]
-        inside = {id(p) for p in fusion}
+        rates = self.rates()
+        inside = {id(p) for p in (*fusion, *(p for own, _ in rates.values() for p in own))}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in inside]
         groups = [
-            {"name": "matrices", "params": [p for p in others if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"name": "vectors", "params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+            *self._decaying("", others, self.learning_rate),
+            *(group for name, (own, rate) in rates.items() for group in self._decaying(f"{name}_", own, rate)),
             {"name": "fusion", "params": fusion, "weight_decay": 0.0, "lr": self.fusion_learning_rate or self.learning_rate},
         ]
         optimizer = AdamW([g for g in groups if g["params"]], lr=self.learning_rate)
         return [optimizer], [{"scheduler": self._schedule(optimizer), "interval": "step"}]
+
+    def _decaying(self, name: str, parameters: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
+        """Matrices decay, vectors do not."""
+        return [
+            {
+                "name": f"{name}matrices",
+                "params": [p for p in parameters if p.ndim > 1],
+                "weight_decay": self.weight_decay,
+                "lr": rate,
+            },
+            {"name": f"{name}vectors", "params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+        ]
 
     def _schedule(self, optimizer: Optimizer) -> LambdaLR:
         total = max(1, int(self.trainer.estimated_stepping_batches))

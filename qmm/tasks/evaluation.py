@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import singledispatch
 from typing import Any
 
+from torch import nn
+
 from qmm.contracts import Decoder
 from qmm.errors import InputError
 from qmm.model import MultimodalModel
@@ -32,6 +34,10 @@ class Evaluator(ABC):
         """Take a batch into the metrics: B scores, the outputs they were made of, and B targets by name."""
         metrics.update(scores, targets[self.decoder.target])
 
+    def rates(self) -> dict[str, tuple[list[nn.Parameter], float]]:
+        """By name, parameters of the decoder that have a peak learning rate of their own."""
+        return {}
+
 
 class DecodingTask(MultimodalTask):
     """A task that trains one decoder on all that a sample has; what it is scored by, its `evaluator` knows."""
@@ -50,6 +56,9 @@ class DecodingTask(MultimodalTask):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self.evaluator.setup(getattr(self.trainer, "datamodule", None), stage)
+
+    def rates(self) -> dict[str, tuple[list[nn.Parameter], float]]:
+        return self.evaluator.rates()
 
     def update_metrics(self, metrics: Any, scores: Any, batch: Batch, output: ModelOutput) -> None:
         self.evaluator.update(metrics, scores, output.prediction, batch.targets)

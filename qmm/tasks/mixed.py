@@ -118,6 +118,9 @@ class MixedEvaluator(Evaluator):
                 own = (rows_of(values, where) for values in (scores[name], outputs[name], dict(targets)))
                 part.update(metrics.parts[name].metrics, *own)
 
+    def rates(self) -> dict[str, tuple[list[nn.Parameter], float]]:
+        return {f"{name}_{kind}": own for name, part in self.parts.items() for kind, own in part.rates().items()}
+
     def update_losses(self, metrics: MixedMetrics, losses: Mapping[str, Tensor], targets: Mapping[str, Any]) -> None:
         """`losses` are the decoder's; metrics keep them without their weights, as a task of that part alone would."""
         for name in self.parts:
@@ -134,17 +137,25 @@ class MultimodalMixed(DecodingTask):
     Args:
         model: The model to train.
         balance: Weigh each class in the loss by the inverse of its frequency in the training split.
+        language_learning_rate: Peak learning rate of language models' own parameters (default: `learning_rate`).
         optimisation: Passed on to `MultimodalTask`.
     """
 
     evaluator: MixedEvaluator
 
-    def __init__(self, model: MultimodalModel, balance: bool = False, **optimisation: Any):
-        self.balance = balance
+    def __init__(
+        self,
+        model: MultimodalModel,
+        balance: bool = False,
+        language_learning_rate: float | None = None,
+        **optimisation: Any,
+    ):
+        self.balance, self.language_learning_rate = balance, language_learning_rate
         super().__init__(model, **optimisation)
 
     def make_evaluator(self, decoder: Decoder) -> MixedEvaluator:
-        return MixedEvaluator(expect(MixedDecoder, decoder, self), balance=self.balance)
+        settings = {"balance": self.balance, "language_learning_rate": self.language_learning_rate}
+        return MixedEvaluator(expect(MixedDecoder, decoder, self), **settings)
 
     def log_losses(self, split: str, losses: dict[str, Tensor], batch: Batch) -> None:
         super().log_losses(split, losses, batch)

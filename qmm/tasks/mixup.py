@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from qmm.contracts import Encoder
+from qmm.errors import InputError
 from qmm.model import MultimodalModel
 from qmm.types import Batch, Features, Padded
 
@@ -13,6 +14,8 @@ def mixup(model: MultimodalModel, batch: Batch, order: Tensor, share: float) -> 
 
     A modality that one of the two lacks is left as it is. How inputs blend, their encoders know.
     """
+    if any(batch.prompts):
+        raise InputError("samples with prompts cannot be blended, an answer belongs to its own question; set `mixup` to 0")
     inputs = dict(batch.inputs)
     for modality, branch in model.branches.items():
         own = inputs.get(modality)
