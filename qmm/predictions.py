@@ -4,6 +4,7 @@ from functools import singledispatch
 from typing import Any
 
 from qmm.decoders.classes import ClassPrediction
+from qmm.decoders.embeddings import EmbeddingPrediction
 from qmm.decoders.mixed import MixedPrediction
 from qmm.decoders.sentences import SentencePrediction
 from qmm.decoders.values import ValuePrediction
@@ -29,6 +30,11 @@ def _(prediction: ValuePrediction, top: int = 3) -> str:
 @as_line.register
 def _(prediction: SentencePrediction, top: int = 3) -> str:
     return f"{prediction.sentence} ({prediction.score:.2f})"
+
+
+@as_line.register
+def _(prediction: EmbeddingPrediction, top: int = 3) -> str:
+    return " ".join(f"{number:.4f}" for number in prediction.embedding)
 
 
 @as_line.register
