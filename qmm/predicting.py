@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Label or describe files with a trained model, or ask it about them. Leave out what you do not have: a "
         "missing modality takes no part.",
         epilog="examples: qmm predict --ckpt_path runs/quickstart/checkpoints/last.ckpt --image a.jpg --audio a.wav; "
-        "qmm predict --ckpt_path runs/quickstart_captions/checkpoints/last.ckpt --audio a.wav --strategy beam --stream",
+        "qmm predict --ckpt_path runs/quickstart_captions/checkpoints/last.ckpt --audio a.wav --stream",
     )
     parser.add_argument("--ckpt_path", required=True, help="checkpoint of a qmm task")
     parser.add_argument("--image", help="a picture that Pillow reads")

@@ -140,7 +140,7 @@ class TrainingCLI(LightningCLI):
         callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder), pictures=config["pictures"])]
         if config["cache"]:
             callbacks.append(FeatureCaching(config["cache"]))
-        if speaks(self.model):
+        if speaks(self.model) and getattr(self.model, "samples", True):
             callbacks.append(SampleLogger(str(self.folder), pictures=config["pictures"]))
         plugins = self.trainer_setting("plugins") or []
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
