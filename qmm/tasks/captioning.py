@@ -16,7 +16,6 @@ from qmm.metrics import Perplexity, SentenceMetrics, check_words
 from qmm.metrics.grounding import Words
 from qmm.model import MultimodalModel
 from qmm.tasks.evaluation import DecodingTask, Evaluator, evaluator_for, expect
-from qmm.types import Batch, ModelOutput
 
 
 class SentenceEvaluator(Evaluator):
@@ -28,9 +27,17 @@ class SentenceEvaluator(Evaluator):
     kind = SentenceDecoder
     decoder: SentenceDecoder
 
-    def __init__(self, decoder: SentenceDecoder, language_learning_rate: float | None = None):
+    def __init__(
+        self,
+        decoder: SentenceDecoder,
+        language_learning_rate: float | None = None,
+        validation_sentences: int | None = None,
+    ):
+        if validation_sentences is not None and validation_sentences < 0:
+            raise InputError(f"validation_sentences={validation_sentences}: expected at least 0, or null for one a sample")
         super().__init__(decoder)
-        self.language_learning_rate = language_learning_rate
+        self.language_learning_rate, self.validation_sentences = language_learning_rate, validation_sentences
+        self._generated = 0
         self.words: Words | None = None
         """Fact -> value -> phrases, as the data says; None for the values' own names."""
 
@@ -74,8 +81,23 @@ class SentenceEvaluator(Evaluator):
         rate = self.language_learning_rate
         return {} if rate is None else {"language": (self.decoder.language_parameters(), rate)}
 
+    def begin(self, fitting: bool, processes: int = 1) -> None:
+        super().begin(fitting, processes)
+        self._generated = 0
+
+    def score(self, outputs: Prefix) -> list[str]:
+        """B sentences; none where a validation during a fit has made enough of them."""
+        if not self.fitting:
+            return self.decoder.score(outputs)
+        limit = self.validation_sentences
+        if limit is not None and self._generated >= math.ceil(limit / self.processes):
+            return []
+        self._generated += len(outputs.prompts)
+        with self._greedily():
+            return self.decoder.score(outputs)
+
     @contextmanager
-    def greedily(self) -> Iterator[None]:
+    def _greedily(self) -> Iterator[None]:
         """Inside, sentences are made by taking the likeliest token each time: quicker than beams, and nothing is drawn."""
         own = self.decoder.generation
         usual = {"strategy": "greedy", "beams": None, "length_penalty": 1.0, "temperature": 1.0, "top_p": 1.0}
@@ -87,8 +109,13 @@ class SentenceEvaluator(Evaluator):
 
 
 @evaluator_for.register
-def _(decoder: SentenceDecoder, language_learning_rate: float | None = None, **settings: Any) -> SentenceEvaluator:
-    return SentenceEvaluator(decoder, language_learning_rate)
+def _(
+    decoder: SentenceDecoder,
+    language_learning_rate: float | None = None,
+    validation_sentences: int | None = None,
+    **settings: Any,
+) -> SentenceEvaluator:
+    return SentenceEvaluator(decoder, language_learning_rate, validation_sentences)
 
 
 class MultimodalCaptioning(DecodingTask):
@@ -117,26 +144,10 @@ class MultimodalCaptioning(DecodingTask):
         samples: bool = True,
         **optimisation: Any,
     ):
-        if validation_sentences is not None and validation_sentences < 0:
-            raise InputError(f"validation_sentences={validation_sentences}: expected at least 0, or null for one a sample")
-        self.language_learning_rate = language_learning_rate
+        self.language_learning_rate, self.validation_sentences = language_learning_rate, validation_sentences
+        self.samples = samples
         super().__init__(model, **optimisation)
-        self.validation_sentences, self.samples = validation_sentences, samples
-        self._generated = 0
 
     def make_evaluator(self, decoder: Decoder) -> SentenceEvaluator:
-        return SentenceEvaluator(expect(SentenceDecoder, decoder, self), self.language_learning_rate)
-
-    def on_validation_epoch_start(self) -> None:
-        self._generated = 0
-
-    def scores_of(self, output: ModelOutput, batch: Batch) -> list[str]:
-        """B sentences; none where a validation during a fit has made enough of them."""
-        if self.trainer.state.fn != "fit":
-            return super().scores_of(output, batch)
-        limit = self.validation_sentences
-        if limit is not None and self._generated >= math.ceil(limit / self.trainer.world_size):
-            return []
-        self._generated += len(batch.ids)
-        with self.evaluator.greedily():
-            return super().scores_of(output, batch)
+        own = expect(SentenceDecoder, decoder, self)
+        return SentenceEvaluator(own, self.language_learning_rate, self.validation_sentences)

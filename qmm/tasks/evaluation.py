@@ -21,6 +21,7 @@ class Evaluator(ABC):
 
     def __init__(self, decoder: Any):
         self.decoder = decoder
+        self.fitting, self.processes = False, 1
 
     @abstractmethod
     def make_metrics(self) -> Any:
@@ -29,6 +30,14 @@ class Evaluator(ABC):
     @abstractmethod
     def setup(self, data: Any, stage: str) -> None:
         """Compare decoder and data module (None without one), and before "fit" give the decoder what the data knows."""
+
+    def begin(self, fitting: bool, processes: int = 1) -> None:
+        """Before an evaluation's first batch: whether a fit is waiting for it, and how many processes share its samples."""
+        self.fitting, self.processes = fitting, processes
+
+    def score(self, outputs: Any) -> Any:
+        """What the metrics of an evaluation compare with the targets."""
+        return self.decoder.score(outputs)
 
     def update(self, metrics: Any, scores: Any, outputs: Any, targets: Mapping[str, Any]) -> None:
         """Take a batch into the metrics: B scores, the outputs they were made of, and B targets by name."""
@@ -59,6 +68,14 @@ class DecodingTask(MultimodalTask):
 
     def rates(self) -> dict[str, tuple[list[nn.Parameter], float]]:
         return self.evaluator.rates()
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluator.begin(self.trainer.state.fn == "fit", self.trainer.world_size)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def scores_of(self, output: ModelOutput, batch: Batch) -> Any:
+        return self.evaluator.score(output.prediction)
 
     def update_metrics(self, metrics: Any, scores: Any, batch: Batch, output: ModelOutput) -> None:
         self.evaluator.update(metrics, scores, output.prediction, batch.targets)

@@ -111,6 +111,13 @@ class MixedEvaluator(Evaluator):
         for part in self.parts.values():
             part.setup(data, stage)
 
+    def begin(self, fitting: bool, processes: int = 1) -> None:
+        for part in self.parts.values():
+            part.begin(fitting, processes)
+
+    def score(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: part.score(outputs[name]) for name, part in self.parts.items()}
+
     def update(self, metrics: MixedMetrics, scores: Any, outputs: Any, targets: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             where = self.decoder.having(name, targets)
@@ -138,6 +145,8 @@ class MultimodalMixed(DecodingTask):
         model: The model to train.
         balance: Weigh each class in the loss by the inverse of its frequency in the training split.
         language_learning_rate: Peak learning rate of language models' own parameters (default: `learning_rate`).
+        validation_sentences: How many sentences are made in a validation during a fit, see `MultimodalCaptioning`.
+        samples: Whether the command line shows, after every validation, what is said of a few samples.
         optimisation: Passed on to `MultimodalTask`.
     """
 
@@ -148,14 +157,21 @@ class MultimodalMixed(DecodingTask):
         model: MultimodalModel,
         balance: bool = False,
         language_learning_rate: float | None = None,
+        validation_sentences: int | None = None,
+        samples: bool = True,
         **optimisation: Any,
     ):
-        self.balance, self.language_learning_rate = balance, language_learning_rate
+        self.balance, self.samples = balance, samples
+        self.language_learning_rate, self.validation_sentences = language_learning_rate, validation_sentences
         super().__init__(model, **optimisation)
 
     def make_evaluator(self, decoder: Decoder) -> MixedEvaluator:
-        settings = {"balance": self.balance, "language_learning_rate": self.language_learning_rate}
-        return MixedEvaluator(expect(MixedDecoder, decoder, self), **settings)
+        return MixedEvaluator(
+            expect(MixedDecoder, decoder, self),
+            balance=self.balance,
+            language_learning_rate=self.language_learning_rate,
+            validation_sentences=self.validation_sentences,
+        )
 
     def log_losses(self, split: str, losses: dict[str, Tensor], batch: Batch) -> None:
         super().log_losses(split, losses, batch)
