@@ -61,6 +61,9 @@ class MixedReport(Report):
             for file, picture in self.parts[name].pictures(own).items()
         }
 
+    def lines(self, table: pd.DataFrame) -> list[str]:
+        return [line for name, part in self.parts.items() for line in part.lines(_own(table, name))]
+
 
 @report_for.register
 def _(decoder: MixedDecoder, data: Any = None) -> Report:
