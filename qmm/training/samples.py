@@ -11,7 +11,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from qmm.decoders.speaker import speaker
+from qmm.decoders.speaker import speaker, speaks
+from qmm.errors import InputError
 from qmm.training import plots
 from qmm.types import Batch
 
@@ -53,6 +54,13 @@ class SampleLogger(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.said = state_dict["said"]
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Raises InputError for a model that says nothing."""
+        if not speaks(pl_module):
+            raise InputError(
+                f"a SampleLogger shows sentences, and a {type(pl_module.model.decoder).__name__} says none; leave it out"
+            )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero or not self.count:
