@@ -119,7 +119,7 @@ def _check(parts: Mapping[str, Decoder], weights: Mapping[str, float]) -> None:
     if not parts:
         raise InputError("a MixedDecoder needs at least one decoder in `parts`, by name, as in {label: ..., sentence: ...}")
     for name, part in parts.items():
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+        if not name.isidentifier() or name == "id" or hasattr(nn.ModuleDict, name):  # predictions have an id of their own
             raise InputError(f"a part of a MixedDecoder cannot be called {name!r}; take a word such as 'label' or 'sentence'")
         if isinstance(part, MixedDecoder):
             raise InputError(f"the part {name!r} is itself a MixedDecoder; name its parts beside the others")

@@ -274,7 +274,7 @@ def test_what_is_wrong_is_told(make_trainer: MakeTrainer) -> None:
     for weight in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="expected a number above 0"):
             MixedDecoder(one, {"label": weight})
-    for name in ("a.b", "", "values", "a b"):
+    for name in ("a.b", "", "values", "a b", "id"):
         with pytest.raises(InputError, match="cannot be called"):
             MixedDecoder({name: ClassDecoder(CLASSES)})
     with pytest.raises(InputError, match="is itself a MixedDecoder"):
