@@ -99,10 +99,10 @@ def _adopt(decoder: Any, options: argparse.Namespace) -> None:
         raise InputError(f"--top counts classes, and this model, which ends in a {type(decoder).__name__}, names none")
     for part in decoder.modules():
         if isinstance(part, SentenceDecoder) and changes:
-            part.generation = _changed(part.generation, changes)
+            part.generation = changed(part.generation, changes)
 
 
-def _changed(known: Generation, changes: dict[str, Any]) -> Generation:
+def changed(known: Generation, changes: dict[str, Any]) -> Generation:
     """What is asked for says how: beams are for "beam", the temperature and a seed for "sample"."""
     implied = (
         "beam" if "beams" in changes else "sample" if changes.keys() & {"temperature", "top_p", "seed"} else known.strategy
