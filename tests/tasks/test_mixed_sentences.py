@@ -22,7 +22,7 @@ from qmm.loading import build
 from qmm.tasks import MultimodalCaptioning, MultimodalClassification, MultimodalMixed
 from qmm.training import RepeatableSteps, RunFolder
 from qmm.training.checkpoints import read_checkpoint
-from qmm.types import Batch
+from qmm.types import Batch, Padded
 
 MakeTrainer = Callable[..., Trainer]
 Qmm = Callable[..., Any]
@@ -163,7 +163,9 @@ def test_a_checkpoint_comes_back_and_a_missing_modality_takes_no_part(make_train
     assert again.predict_step(batch, 0) == task.eval().predict_step(batch, 0)
     # Without the sounds, whatever stands in their place.
     silent = {**batch.present, "audio": torch.zeros_like(batch.present["audio"])}
-    noise = batch.inputs["audio"]._replace(values=torch.randn_like(batch.inputs["audio"].values))  # type: ignore[union-attr]
+    sounds = batch.inputs["audio"]
+    assert isinstance(sounds, Padded)
+    noise = sounds._replace(values=torch.randn_like(sounds.values))
     one = again.predict_step(batch._replace(present=silent), 0)
     other = again.predict_step(batch._replace(present=silent, inputs={**batch.inputs, "audio": noise}), 0)
     nothing = again.predict_step(batch._replace(present=silent, inputs={**batch.inputs, "audio": None}), 0)
