@@ -121,7 +121,7 @@ def test_the_language_model_has_a_learning_rate_of_its_own(make_trainer: MakeTra
     task = MultimodalMixed(model(both(data)), learning_rate=0.01, language_learning_rate=0.001, fusion_learning_rate=0.1)
     make_trainer(max_steps=1, limit_val_batches=0).fit(task, datamodule=data)
     groups: dict[str, dict[str, Any]] = {g["name"]: g for g in task.optimizers().param_groups}  # type: ignore[union-attr]
-    sentence = task.model.decoder.parts["sentence"]  # type: ignore[index, union-attr]
+    sentence = task.model.decoder.parts["sentence"]  # type: ignore[index]
     assert groups["sentence_language_matrices"]["initial_lr"] == groups["sentence_language_vectors"]["initial_lr"] == 0.001
     language = {id(p) for name in ("matrices", "vectors") for p in groups[f"sentence_language_{name}"]["params"]}
     assert language == {id(p) for p in sentence.language.parameters()}  # type: ignore[union-attr]
