@@ -88,9 +88,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     task = MultimodalCaptioning(MultimodalModel(ConcatFusion(4, 4), decoder, **branches), learning_rate=0.01)
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-    trainer = Trainer(
-        max_epochs=1, accelerator="cpu", default_root_dir=folder, log_every_n_steps=1, limit_val_batches=0, **quiet
-    )  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"accelerator": "cpu", "default_root_dir": folder, "log_every_n_steps": 1, **quiet}
+    trainer = Trainer(max_epochs=1, limit_val_batches=0, **settings)
     trainer.fit(task, datamodule=data)
     trainer.save_checkpoint(folder / "last.ckpt")
     return folder
