@@ -52,7 +52,7 @@ class MultimodalRetrieval(MultimodalTask):
         if relevant not in ("sample", "label"):
             raise InputError(f"relevant is 'sample' or 'label', got {relevant!r}")
         self.sides, self.pairs = resolve_pairs(list(model.branches), pairs, singles)
-        self.relevant, self.target = relevant, model.decoder.target
+        self.relevant, self.target, self._dim = relevant, model.decoder.target, model.decoder.dim
         super().__init__(model, **optimisation)
         auxiliary = [modality for modality, branch in model.branches.items() if branch.auxiliary]
         if relevant == "sample" and auxiliary:
@@ -101,7 +101,7 @@ class MultimodalRetrieval(MultimodalTask):
         """Fused features (B, F) and embeddings (B, E) of these modalities alone."""
         rows = here.nonzero().squeeze(1)
         nothing = torch.zeros(len(here), self.model.fusion.out_features, device=here.device)
-        blank = torch.zeros(len(here), self.model.decoder.dim, device=here.device)  # type: ignore[arg-type]
+        blank = torch.zeros(len(here), self._dim, device=here.device)
         if not len(rows):
             return nothing, blank
         seen = {m: (flags if m in members else torch.zeros_like(flags))[rows] for m, flags in present.items()}
@@ -114,7 +114,9 @@ class MultimodalRetrieval(MultimodalTask):
         if self.relevant == "sample":
             return content_keys(batch, members)
         labels = batch.targets[self.target]
-        return labels if (labels >= 0).all() else torch.where(labels >= 0, labels, content_keys(batch, members).to(labels.device))
+        return (
+            labels if (labels >= 0).all() else torch.where(labels >= 0, labels, content_keys(batch, members).to(labels.device))
+        )
 
 
 def resolve_pairs(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -43,35 +44,38 @@ class RetrievalReport(Report):
         return pd.DataFrame(columns)
 
     def finish(self, table: pd.DataFrame) -> pd.DataFrame:
-        made: dict[str, Any] = {}
-        for pair in self._pairs:
-            for query, candidates in (pair, pair[::-1]):
-                made.update(self._ranked(table, query, candidates))
-        first = direction(*self._pairs[0])
-        ids, names = table["id"].to_numpy(), table["target"].to_numpy()
-        best = made[f"best_{first}"]
-        found = [names[int(i)] if i >= 0 else None for i in best]
-        ranks, n = made[f"rank_{first}"], int((best >= 0).sum())
-        way = " + ".join(self._pairs[0][0].split("+")) + " -> " + self._pairs[0][1]
-        made |= {
-            f"best_{d}": [ids[int(i)] if i >= 0 else None for i in made[f"best_{d}"]]
-            for d in (name.removeprefix("best_") for name in list(made) if name.startswith("best_"))
+        found = {direction(*way): self._ranked(table, *way) for way in self._ways()}
+        query, candidates = self._pairs[0]
+        first = found[direction(query, candidates)]
+        named = first["best"] >= 0
+        columns: dict[str, Any] = {
+            "prediction": np.where(named, table["target"].to_numpy(dtype=object)[first["best"]], None),
+            "error": 1 - first["precision"],
+            "right": first["rank"] == 1,
         }
-        summary = [
-            f"{way}: right one at place {rank:.0f} of {n}, first {name}" if name is not None else f"{way}: a side is missing"
-            for rank, name in zip(ranks, found, strict=True)
+        way = f"{' + '.join(query.split('+'))} → {' + '.join(candidates.split('+'))}"
+        columns["summary"] = [
+            f"{way}: right one at place {rank:.0f} of {named.sum()}, first {name}"
+            if name is not None
+            else f"{way}: one is missing"
+            for rank, name in zip(first["rank"], columns["prediction"], strict=True)
         ]
-        finished = table.drop(columns=[c for c in table if str(c).startswith("key_")]).assign(
-            prediction=found, error=1 - made.pop(f"precision_{first}"), right=ranks == 1, summary=summary
-        )
-        made = {name: values for name, values in made.items() if not name.startswith("precision_")}
-        return pd.concat([finished, pd.DataFrame(made, index=table.index)], axis=1)
+        ids = table["id"].to_numpy(dtype=object)
+        for direct, own in found.items():
+            columns |= {f"{name}_{direct}": own[name] for name in ("rank", "relevant")}
+            columns[f"best_{direct}"] = np.where(own["best"] >= 0, ids[own["best"]], None)
+        kept = table.drop(columns=[name for name in table.columns if name.startswith("key_")])
+        return pd.concat([kept, pd.DataFrame(columns, index=table.index)], axis=1)
+
+    def _ways(self) -> list[tuple[str, str]]:
+        """Both directions of every pair."""
+        return [way for a, b in self._pairs for way in ((a, b), (b, a))]
 
     def _ranked(self, table: pd.DataFrame, query: str, candidates: str) -> dict[str, np.ndarray]:
-        """Columns of one direction; `best` as a place in the table, -1 for none."""
+        """rank, precision, relevant and best (a place in the table, -1 for none) of one direction, by row."""
         both = (table[f"embedding_{query}"].notna() & table[f"embedding_{candidates}"].notna()).to_numpy()
         columns = {name: np.full(len(table), np.nan) for name in ("rank", "precision", "relevant")}
-        best = np.full(len(table), -1)
+        best = np.full(len(table), -1, dtype=np.int64)
         if both.any():
             a, b = (torch.tensor(table.loc[both, f"embedding_{s}"].tolist()) for s in (query, candidates))
             keys = [torch.tensor(table.loc[both, f"key_{s}"].to_numpy(copy=True)) for s in (query, candidates)]
@@ -79,17 +83,17 @@ class RetrievalReport(Report):
             for name, values in zip(columns, (ranks.first, ranks.precision, ranks.relevant), strict=True):
                 columns[name][both] = values.numpy()
             best[both] = np.flatnonzero(both)[ranks.best.numpy()]
-        way = direction(query, candidates)
-        return {**{f"{name}_{way}": values for name, values in columns.items()}, f"best_{way}": best}
+        return {**columns, "best": best}
 
     def pictures(self, table: pd.DataFrame) -> Mapping[str, Figure]:
-        return {"recall": recall_curves(table, [direction(*way) for pair in self._pairs for way in (pair, pair[::-1])])}
+        return {"recall": recall_curves(table, [direction(*way) for way in self._ways()])}
 
 
 def recall_curves(table: pd.DataFrame, directions: list[str]) -> Figure:
     """The share of samples whose first right candidate stands among the first k, over k; chance is dotted."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=list(colormaps["tab20"].colors))  # type: ignore[attr-defined]
     for way in directions:
         ranks = table[f"rank_{way}"].dropna().to_numpy()
         if not len(ranks):

@@ -283,10 +283,15 @@ class TestTask:
         assert not torch.allclose(before["text"].embeddings, after["text"].embeddings)
 
     def test_each_modality_is_encoded_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        task, calls = MultimodalRetrieval(model(), singles=True), []
+        calls: list[VectorEncoder] = []
         original = VectorEncoder.forward
-        monkeypatch.setattr(VectorEncoder, "forward", lambda self, *a: calls.append(self) or original(self, *a))
-        task(batch_of())
+
+        def counted(self: VectorEncoder, *inputs: Any) -> Features:
+            calls.append(self)
+            return original(self, *inputs)
+
+        monkeypatch.setattr(VectorEncoder, "forward", counted)
+        MultimodalRetrieval(model(), singles=True)(batch_of())
         assert len(calls) == 3
 
     def test_only_the_read_out_counts_as_reader(self, make_trainer: MakeTrainer, related: VectorsDataModule) -> None:
@@ -307,7 +312,9 @@ def related(tmp_path: Path) -> VectorsDataModule:
     rng = np.random.default_rng(0)
     a, b = rng.uniform(-1, 1, size=(2, 360))
     told = {"vision": (a,), "audio": (b,), "text": (a, b)}
-    vectors = {m: np.stack(numbers, 1) + 0.02 * rng.normal(size=(360, len(numbers))) for m, numbers in told.items()}
+    vectors: dict[str, Any] = {
+        m: np.stack(numbers, 1) + 0.02 * rng.normal(size=(360, len(numbers))) for m, numbers in told.items()
+    }
     split = np.array(["train"] * 240 + ["val"] * 120)
     np.savez(tmp_path / "v.npz", **vectors, label=2 * (a > 0) + (b > 0), split=split)
     columns = {m: m for m in THREE}
