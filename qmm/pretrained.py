@@ -18,7 +18,7 @@ _NOT_ARCHITECTURE = ("transformers_version", "architectures", "dtype", "_name_or
 
 def load_config(config_class: Any, source: str, overrides: Mapping[str, Any]) -> PretrainedConfig:
     """The configuration in a folder or on the hub, `overrides` applied. Raises InputError when there is none."""
-    with told_plainly(source), _quiet():
+    with told_plainly(source), quiet():
         return config_class.from_pretrained(source, trust_remote_code=False, **overrides)
 
 
@@ -27,7 +27,7 @@ def load_model(model_class: Any, source: str, config: PretrainedConfig, **kwargs
 
     Raises InputError when it cannot be read, is not in safetensors, does not fit `config`, or lacks weights.
     """
-    with told_plainly(source), _quiet():
+    with told_plainly(source), quiet():
         safely: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
         reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below, with the remedy
         model, report = model_class.from_pretrained(source, config=config, dtype=torch.float32, **reporting, **safely, **kwargs)
@@ -107,7 +107,7 @@ def told_plainly(source: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No load report and no bar on the screen: what matters of them is raised as an error."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -29,10 +29,15 @@ def tune(model: nn.Module, tuning: Tuning, lora: dict[str, Any] | None, targets:
 
 def _add_lora(model: nn.Module, lora: dict[str, Any]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose matrix lies the other way round
 
     names = {"alpha": "lora_alpha", "dropout": "lora_dropout"}
+    targets = lora["target_modules"]
+    wanted = (targets,) if isinstance(targets, str) else tuple(targets)
+    transposed = any(isinstance(layer, Conv1D) and name.endswith(wanted) for name, layer in model.named_modules())
     try:
-        inject_adapter_in_model(LoraConfig(**{names.get(k, k): v for k, v in lora.items()}), model)
+        config = LoraConfig(**{"fan_in_fan_out": transposed, **{names.get(k, k): v for k, v in lora.items()}})
+        inject_adapter_in_model(config, model)
     except (TypeError, ValueError) as error:
         expected = "r, alpha, dropout, target_modules, or other fields of peft.LoraConfig"
         raise InputError(f"lora={lora} cannot be applied: {error}. Expected {expected}") from error

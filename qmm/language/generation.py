@@ -15,6 +15,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from qmm.errors import InputError
 from qmm.language.tokenizer import SentenceTokenizer
+from qmm.pretrained import quiet
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,15 @@ class Streamer(BaseStreamer):
     def put(self, value: Tensor) -> None:
         """Token ids, of one sample."""
         self._ids += value.flatten().tolist()
-        text = self._tokenizer.decode(self._ids).lstrip()
-        if not text.endswith("\ufffd"):
+        text = self._tokenizer.decode(self._ids).strip()
+        if not text.endswith("\ufffd") and text != self._written:
             self._write(text[len(self._written) :])
             self._written = text
 
     def end(self) -> None:
         """Whatever is still waiting is written."""
-        self._write(self._tokenizer.decode(self._ids).lstrip()[len(self._written) :])
+        if rest := self._tokenizer.decode(self._ids).strip()[len(self._written) :]:
+            self._write(rest)
 
 
 @torch.no_grad()
@@ -124,7 +126,7 @@ def generate(
     banned = sorted((tokenizer.special - {tokenizer.end}) | set(range(len(tokenizer), model.config.vocab_size)))
     settings = generation.settings(room, tokenizer, banned)
     devices = [embeddings.device] if embeddings.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), warnings.catch_warnings(), evaluating(model):
+    with torch.random.fork_rng(devices), warnings.catch_warnings(), quiet(), evaluating(model):
         warnings.filterwarnings("ignore", message=".*repetition_penalty.*inputs_embeds")  # as `Generation` says
         torch.manual_seed(generation.seed)
         rows = model.generate(

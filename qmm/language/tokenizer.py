@@ -102,6 +102,10 @@ class SentenceTokenizer:
         lead = self._lead if after and not after[-1].isspace() else ""
         return self._backend.encode(lead + text, add_special_tokens=False).ids
 
+    def encode_alone(self, text: str) -> list[int]:
+        """Ids of a text that stands by itself, with the special ones that the tokenizer adds of its own accord."""
+        return self._backend.encode(text).ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special ones left out."""
         return self._backend.decode([number for number in ids if number not in self.special])

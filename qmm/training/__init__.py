@@ -2,8 +2,9 @@
 
 from qmm.training.caching import FeatureCaching
 from qmm.training.checkpoints import AtomicCheckpointIO
+from qmm.training.general_ability import GeneralAbility
 from qmm.training.run_folder import RunFolder
 from qmm.training.samples import SampleLogger
 from qmm.training.seeding import RepeatableSteps
 
-__all__ = ["AtomicCheckpointIO", "FeatureCaching", "RepeatableSteps", "RunFolder", "SampleLogger"]
+__all__ = ["AtomicCheckpointIO", "FeatureCaching", "GeneralAbility", "RepeatableSteps", "RunFolder", "SampleLogger"]
