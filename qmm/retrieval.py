@@ -17,6 +17,7 @@ from qmm.types import Batch, Features
 KS = (1, 5, 10)
 """The k of recall@k."""
 _CHUNK = 512  # queries at a time: similarities with 100,000 candidates stay below 1 GB, sorted ones included
+_DECIMALS = 6  # of similarities: what the same content differs by in another batch is less
 
 
 class Found(NamedTuple):
@@ -71,14 +72,15 @@ def retrieve(queries: Any, candidates: Any, k: int = 10) -> Found:
 def rank(queries: Tensor, candidates: Tensor, keys: Sequence[Tensor]) -> Ranks:
     """Query i (N, E) among candidates (N, E) of the same N samples; j is right for i where one of `keys` (N,) is the same.
 
-    Of equally near candidates wrong ones stand before right ones, so that embeddings that are all alike gain nothing.
+    Equally near candidates (one sound in several samples, say) stand in random order, the same in every call: embeddings that
+    are all alike score what chance does.
     """
-    parts = []
+    parts, dice = [], torch.Generator().manual_seed(0)
     for rows in torch.arange(len(queries), device=queries.device).split(_CHUNK):
         right = torch.stack([own[rows].unsqueeze(1) == own for own in keys]).any(0)
-        similarities = queries[rows] @ candidates.T
-        behind = right.to(torch.uint8).argsort(dim=1, stable=True)
-        order = behind.gather(1, similarities.gather(1, behind).argsort(dim=1, descending=True, stable=True))
+        similarities = (queries[rows] @ candidates.T).round(decimals=_DECIMALS)
+        shuffled = torch.rand(similarities.shape, generator=dice).to(queries.device).argsort(dim=1)
+        order = shuffled.gather(1, similarities.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
         hits = right.gather(1, order)
         places = torch.arange(1, hits.shape[1] + 1, device=hits.device)
         relevant = hits.sum(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lightning import Callback, Trainer
 from open_clip.loss import ClipLoss
@@ -142,6 +142,7 @@ class TestRanks:
         ranks = rank(queries, candidates, [labels])
         for i, query in enumerate(queries):
             near = (candidates @ query).numpy()
+            assume(np.diff(np.sort(near)).min() > 1e-5)
             right = (labels == labels[i]).numpy()
             assert ranks.first[i] == 1 + (near > near[right].max()).sum()
             assert float(ranks.precision[i]) == pytest.approx(average_precision_score(right, near), abs=1e-5)
@@ -149,9 +150,20 @@ class TestRanks:
             assert ranks.best[i] == near.argmax()
 
     def test_embeddings_that_are_all_alike_gain_nothing(self) -> None:
-        same = unit(1, 4).expand(10, 4)
-        ranks = rank(same, same, [torch.arange(10)])
-        assert ranks.first.tolist() == [10] * 10
+        same, labels = unit(1, 4).expand(600, 4), torch.arange(600) % 50
+        same = same + 1e-8 * torch.randn(600, 4)
+        ranks, expected = rank(same, same, [labels]), chance(torch.full((600,), 12), 600)
+        assert ranks.first.float().median() == pytest.approx(expected.median_rank, rel=0.2)
+        assert ranks.precision.mean() == pytest.approx(expected.precision, rel=0.1)
+        for one, other in zip(ranks, rank(same, same, [labels]), strict=True):
+            assert one.equal(other)
+
+    def test_one_thing_in_several_samples_is_right_as_often_as_they_are(self) -> None:
+        """Each sound stands in two samples, of two classes; which is meant, nobody can tell."""
+        sounds, labels = unit(200, 8).repeat(2, 1), torch.arange(400)
+        ranks = rank(sounds, sounds, [labels])
+        assert ((ranks.first == 1) | (ranks.first == 2)).all()
+        assert (ranks.first == 1).float().mean() == pytest.approx(0.5, abs=0.08)
 
     def test_any_of_the_keys_makes_a_candidate_right(self) -> None:
         ranks = rank(torch.eye(3), torch.eye(3), [torch.tensor([0, 0, 1]), torch.tensor([5, 6, 6])])
