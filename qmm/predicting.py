@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,9 +52,10 @@ def main(args: list[str]) -> None:
     if options.stream:
         _stream(task, next(iter(_loader(task, data, 1))), options.prompt)
         return
+    write = tqdm.write if sys.stdout.isatty() and sys.stderr.isatty() else print  # beside the bar, or apart from it
     for name, prediction in predict(task, data, options.batch_size, options.prompt):
         line = json.dumps({"id": name, **as_plain(prediction)}) if options.json else as_line(prediction, options.top or 3)
-        tqdm.write(f"{name}: {line}" if options.manifest and not options.json else line)  # leaves the progress bar whole
+        write(f"{name}: {line}" if options.manifest and not options.json else line)
 
 
 def predict(task: Any, data: Any, batch_size: int = 32, prompt: str | None = None) -> Iterator[tuple[str, Any]]:
