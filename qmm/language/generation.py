@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
 from qmm.errors import InputError
@@ -79,7 +78,6 @@ class Generation:
             do_sample=self.strategy == "sample",
             max_new_tokens=longest,
             min_new_tokens=min(self.min_new_tokens, longest) or None,
-            repetition_penalty=self.repetition_penalty,
             suppress_tokens=banned or None,
             eos_token_id=tokenizer.end,
             pad_token_id=tokenizer.pad,
@@ -126,11 +124,16 @@ def generate(
     banned = sorted((tokenizer.special - {tokenizer.end}) | set(range(len(tokenizer), model.config.vocab_size)))
     settings = generation.settings(room, tokenizer, banned)
     devices = [embeddings.device] if embeddings.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), warnings.catch_warnings(), quiet(), evaluating(model):
-        warnings.filterwarnings("ignore", message=".*repetition_penalty.*inputs_embeds")  # as `Generation` says
+    # `repetition_penalty` of a GenerationConfig spares as many written tokens as a row has padding (transformers 5.23)
+    penalties = [RepetitionPenaltyLogitsProcessor(float(generation.repetition_penalty))]
+    with torch.random.fork_rng(devices), quiet(), evaluating(model):
         torch.manual_seed(generation.seed)
         rows = model.generate(
-            inputs_embeds=embeddings, attention_mask=mask.long(), generation_config=settings, streamer=streamer
+            inputs_embeds=embeddings,
+            attention_mask=mask.long(),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList(penalties),
+            streamer=streamer,
         ).tolist()
     return [row[: row.index(tokenizer.end) + 1] if tokenizer.end in row else _unpadded(row, tokenizer) for row in rows]
 

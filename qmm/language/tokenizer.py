@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qmm.errors import InputError
-from qmm.pretrained import told_plainly
+from qmm.pretrained import quiet, told_plainly
 
 PAD, END = "<|pad|>", "<|end|>"
 TRAINED_IDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1}
@@ -69,13 +70,19 @@ class SentenceTokenizer:
     @classmethod
     def of(cls, source: str) -> "SentenceTokenizer":
         """That of a hub name or a local folder. Raises InputError where there is none, or none with a JSON form."""
-        with told_plainly(source):
-            own: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        if not hasattr(own, "backend_tokenizer"):
-            raise InputError(
-                f"{source}: its {type(own).__name__} has no tokenizer.json form; give a folder with a tokenizer.json"
-            )
-        return cls(own.backend_tokenizer.to_str(), own.eos_token_id, own.bos_token_id, own.pad_token_id)
+        own: Any = None
+        with suppress(Exception), quiet():  # its tokenizer.json as it is: the class of a family would make it anew, its own way
+            own = PreTrainedTokenizerFast.from_pretrained(source)
+        if own is None or own.eos_token_id is None:
+            with told_plainly(source), quiet():
+                family: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            if not hasattr(family, "backend_tokenizer"):
+                kind = type(family).__name__
+                raise InputError(f"{source}: its {kind} has no tokenizer.json form; give a folder with a tokenizer.json")
+        else:
+            family = own
+        json = (own or family).backend_tokenizer.to_str()
+        return cls(json, family.eos_token_id, family.bos_token_id, family.pad_token_id)
 
     def __len__(self) -> int:
         """One more than the largest id."""

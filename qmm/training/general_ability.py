@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from lightning import Callback, Trainer
 
@@ -92,9 +93,10 @@ def _from_table(path: Path, column: str) -> list[str]:
     for number, row in enumerate(_rows(path), start=1):
         if column not in row:
             raise InputError(f"{path}: row {number} has no column {column!r} (it has {', '.join(map(str, row))})")
-        values = [] if row[column] is None else [row[column]] if isinstance(row[column], str) else list(row[column])
+        held = row[column]
+        values = [] if held is None else list(held) if isinstance(held, list | np.ndarray) else [held]
         if any(not isinstance(value, str) for value in values):
-            raise InputError(f"{path}: row {number}: {column} holds {row[column]!r}; expected a sentence or a list of them")
+            raise InputError(f"{path}: row {number}: {column} holds {held!r}; expected a sentence or a list of them")
         sentences += values
     return sentences
 
