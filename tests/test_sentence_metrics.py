@@ -19,6 +19,7 @@ from qmm.errors import InputError
 from qmm.metrics import (
     Perplexity,
     SentenceMetrics,
+    asked_for,
     bleu,
     check_words,
     chrf,
@@ -104,7 +105,7 @@ class TestCider:
     def test_values_of_pycocoevalcap(self) -> None:
         """What CiderScorer of pycocoevalcap 1.2 gives; its wheel of 100 MB is no dependency for that."""
         known = [5.52579096, 0.29402042, 2.28205654, 0.79005679, 0.0]
-        assert cider_d(*zip(*PAIRS, strict=True)) == pytest.approx(known, abs=1e-7)  # type: ignore[arg-type]
+        assert cider_d(*zip(*PAIRS, strict=True)) == pytest.approx(known, abs=1e-7)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_is_the_formula(self, seed: int) -> None:
@@ -131,8 +132,8 @@ class TestOverlap:
         of those below six the best score."""
         sentences, references = corpus(seed)
         sentences, references = [f"a dog or {s}" for s in sentences], [[f"a dog or {r}" for r in row] for row in references]
-        theirs = float(chrf_score(sentences, references, n_word_order=0))
-        assert chrf(sentences, references) == pytest.approx(theirs, abs=1e-6)
+        theirs: Any = chrf_score(sentences, references, n_word_order=0)
+        assert chrf(sentences, references) == pytest.approx(float(theirs), abs=1e-6)
 
     def test_chrf_of_short_answers(self) -> None:
         assert chrf(["true", "no"], [["true"], ["no", "false"]]) == 1
@@ -227,7 +228,7 @@ class TestGrounding:
         assert names_rightly("sea and ocean", {"place": "sea"}, WORDS)["place"]
 
     def test_default_words_are_the_names(self) -> None:
-        facts = [{"event": "sea_waves"}, {"event": "rain", "place": None}, {"event": True}]
+        facts: list[dict[str, Any]] = [{"event": "sea_waves"}, {"event": "rain", "place": None}, {"event": True}]
         assert default_words(facts) == {"event": {"sea_waves": ["sea waves"], "rain": ["rain"], "True": ["True"]}}
         assert grounding(["Sea waves!", "rain and sea waves", "it is true"], facts)["grounding"] == pytest.approx(2 / 3)
 
@@ -320,6 +321,14 @@ class TestSentenceMetrics:
         assert answers.compute()["exact_match"] == 1
         answers.update(["no"], [["yes"]], prompts=[""])
         assert next(iter(answers.compute())) == "cider"
+
+    def test_an_answer_is_to_name_what_was_asked(self) -> None:
+        facts = [{"place": "sea", "event": "rain"}] * 3
+        said, references = ["rain", "rain", "a dog"], [["rain", "it is raining"]] * 3
+        scores = sentence_metrics(said, references, facts, WORDS, ["what do you hear?", "", "what do you hear?"])
+        assert scores["grounding"] == scores["grounding_event"] - 1 / 3 == pytest.approx(1 / 3)
+        assert scores["grounding_place"] == 0  # of the one that was asked nothing
+        assert asked_for(["rain at sea", "rain"], {"place": "sea", "event": "dog_bark"}, WORDS) == {"place": "sea"}
 
     def test_text_is_kept_as_it_is(self) -> None:
         metric = SentenceMetrics()

@@ -19,7 +19,7 @@ from qmm.contracts import Decoder
 from qmm.decoders.classes import ClassDecoder
 from qmm.decoders.sentences import SentenceDecoder
 from qmm.decoders.values import ValueDecoder
-from qmm.metrics import default_words, exact_match, named, names_rightly, token_f1
+from qmm.metrics import asked_for, default_words, exact_match, named, names_rightly, token_f1
 from qmm.metrics.grounding import Facts, Words
 from qmm.training import plots
 from qmm.types import Batch
@@ -163,8 +163,7 @@ class SentenceReport(Report):
 def _is_right(said: str, references: Sequence[str], facts: Facts, words: Words, answers: bool, exact: bool) -> bool:
     wanted = facts
     if answers:  # asked what it hears, it need not say what it sees
-        told = [names_rightly(reference, facts, words) for reference in references]
-        wanted = {fact: value for fact, value in facts.items() if any(row[fact] for row in told)}
+        wanted = asked_for(references, facts, words)
     return all(names_rightly(said, wanted, words).values()) if wanted else exact
 
 

@@ -57,10 +57,12 @@ class Taught:
     """A model that has learned to say what it sees, what it was scored by, and its checkpoint."""
 
     def __init__(self, folder: Path):
-        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+        quiet: dict[str, Any] = dict.fromkeys(
+            ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+        )
         self.trainer = Trainer(
             max_epochs=25, accelerator="cpu", gradient_clip_val=1.0, check_val_every_n_epoch=25, log_every_n_steps=1, **quiet
-        )  # type: ignore[arg-type]
+        )
         self.task, self.data = task("vision"), scenes()
         self.trainer.fit(self.task, datamodule=self.data)
         self.scores = {name: float(score) for name, score in self.trainer.callback_metrics.items()}
@@ -195,7 +197,7 @@ class TestLeakage:
         trainer = make_trainer(epochs=3)
         trainer.fit(own, datamodule=data)
         own.eval()
-        batch: Batch = next(iter(data.val_dataloader()))  # type: ignore[arg-type]
+        batch: Batch = next(iter(data.val_dataloader()))
         there = torch.arange(len(batch.ids)) % 2 == 0
         half = batch._replace(present={**batch.present, "vision": there})
         pictures: Any = batch.inputs["vision"]
@@ -248,9 +250,9 @@ class TestValidation:
         trainer.fit(own, datamodule=data)
         assert "val/exact_match" in trainer.callback_metrics
         assert "val/grounding" in trainer.progress_bar_metrics
-        tokenizer = own.model.decoder.tokenizer  # type: ignore[union-attr]
+        tokenizer: Any = own.model.decoder.tokenizer
         for question in data.prompts:
-            assert tokenizer.decode(tokenizer.encode(question)).strip() == question  # type: ignore[operator]
+            assert tokenizer.decode(tokenizer.encode(question)).strip() == question
         (batch, *_) = data.val_dataloader()
         truths = [row[0] for row in batch.targets["references"]]
         scores = sentence_metrics(truths, batch.targets["references"], batch.targets["facts"], data.words, batch.prompts)
