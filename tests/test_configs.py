@@ -30,12 +30,15 @@ FUSIONS = {
     "transformer": "CrossModalTransformer",
 }
 REAL = {
+    "av_captioning": "av-scenes/manifest.jsonl",
     "av_retrieval": "av-scenes/manifest.jsonl",
     "av_scenes": "av-scenes/manifest.jsonl",
     "av_scenes_features": "av-scenes/manifest.jsonl",
     "mosi": "mosi-features/train.npz",
+    "nlvr": "nlvr/examples.jsonl",
 }
-FROZEN = ("av_retrieval", "av_scenes_features")
+LANGUAGE = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "language").glob("*"))
+FROZEN = ("av_captioning", "av_retrieval", "av_scenes_features")
 
 
 @pytest.fixture
@@ -85,10 +88,32 @@ def test_overlays(instantiate, overlay: str) -> None:
 def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     study = read_study(path)
-    assert next(iter(study.arms)) == "quantum"
+    assert next(iter(study.arms)) == ("full" if path.stem == "general_ability" else "quantum")
     assert len(study.seeds) >= 3
+
+
+@pytest.mark.parametrize("overlay", LANGUAGE)
+def test_language_models(
+    instantiate, overlay: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instantiated with a small Llama in the place of SmolLM2, which is one."""
+    tokenizer = SentenceTokenizer.train(["waves roll in", "a dog barks"], 300)
+    config = LlamaConfig(len(tokenizer), 16, 32, 2, 2, max_position_embeddings=64, eos_token_id=tokenizer.eos, bos_token_id=None)
+    monkeypatch.chdir(tmp_path)
+    LlamaForCausalLM(config).save_pretrained("models/smollm2")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.json), eos_token="<end>").save_pretrained(
+        "models/smollm2"
+    )
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("a film that nobody needs\n")
+    described = {"path": str(sentences), "column": None}
+    made = instantiate("quickstart_captions", *dict.fromkeys(["language/smollm2.yaml", overlay]), {"callback": described})
+    decoder = made.model.model.decoder
+    assert decoder.tuning == {"smollm2": "full", "lora": "lora", "frozen": "frozen"}[Path(overlay).stem]
+    assert any(p.requires_grad for p in decoder.language.parameters()) == (decoder.tuning != "frozen")
+    assert "GeneralAbility" in [type(callback).__name__ for callback in made.trainer.callbacks]
 
 
 def test_every_file_is_covered() -> None:
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
-    assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | {f"studies/{path.name}" for path in STUDIES}
+    assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | set(LANGUAGE) | {f"studies/{path.name}" for path in STUDIES}
