@@ -1,7 +1,7 @@
 """Mixed tasks of classes and values; with sentences: test_mixed_sentences.py."""
 
-import subprocess
-import sys
+import multiprocessing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import Callback, LightningDataModule, Trainer
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -301,40 +301,44 @@ def test_kinds_that_cannot_be_scored_are_named() -> None:
         MultimodalMixed(model(MixedDecoder({"other": Other(), "label": ClassDecoder(CLASSES)})))
 
 
-APART = """
-import sys
-import torch, torch.distributed
-from qmm.decoders import ClassDecoder, MixedDecoder, ValueDecoder
-from qmm.tasks.mixed import MixedEvaluator
-
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-decoder = MixedDecoder({"label": ClassDecoder(["a", "b"]), "empty": ClassDecoder(["a", "b"], target="empty"),
-                        "value": ValueDecoder("value")})
-evaluator = MixedEvaluator(decoder)
-metrics = evaluator.make_metrics().clone("val/")
-outputs, targets = torch.load(f"{folder}/{rank}.pt")
-evaluator.update(metrics, decoder.score(outputs), outputs, targets)
-evaluator.update_losses(metrics, decoder.losses(outputs, targets), targets)
-torch.save({k: v for k, v in metrics.compute().items()}, f"{folder}/of{rank}.pt")
-"""
-
-
-def test_processes_of_which_one_lacks_a_part_agree(tmp_path: Path) -> None:
-    mixed = MixedDecoder(
-        {"label": ClassDecoder(["a", "b"]), "empty": ClassDecoder(["a", "b"], target="empty"), "value": ValueDecoder("value")}
+def three_parts() -> MixedDecoder:
+    classes = ["a", "b"]
+    return MixedDecoder(
+        {"label": ClassDecoder(classes), "empty": ClassDecoder(classes, target="empty"), "value": ValueDecoder("value")}
     )
-    outputs = {"label": torch.randn(12, 2), "empty": torch.randn(12, 2), "value": torch.randn(12, 1)}
-    targets = {"label": torch.tensor([0, 1, 0, 1, 1, -1, *[-1] * 6]), "empty": torch.full((12,), -1), "value": torch.randn(12)}
+
+
+def scored(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    mixed = three_parts()
     evaluator = MixedEvaluator(mixed)
     metrics = evaluator.make_metrics().clone("val/")
     evaluator.update(metrics, mixed.score(outputs), outputs, targets)
     evaluator.update_losses(metrics, mixed.losses(outputs, targets), targets)
+    return metrics.compute()
+
+
+def score_share(rank: int, folder: Path) -> None:
+    warnings.simplefilter("ignore")  # a metric that saw nothing says so
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(scored(*torch.load(folder / f"{rank}.pt")), folder / f"of{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")  # fresh interpreters would be slow
+def test_processes_of_which_one_lacks_a_part_agree(tmp_path: Path) -> None:
+    outputs = {"label": torch.randn(12, 2), "empty": torch.randn(12, 2), "value": torch.randn(12, 1)}
+    targets = {"label": torch.tensor([0, 1, 0, 1, 1, -1, *[-1] * 6]), "empty": torch.full((12,), -1), "value": torch.randn(12)}
     for rank, rows in enumerate((torch.arange(6), torch.arange(6, 12))):  # the second has values alone
         torch.save((rows_of(outputs, rows), rows_of(targets, rows)), tmp_path / f"{rank}.pt")
-    processes = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", APART, str(r), str(tmp_path)]) for r in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    expected = metrics.compute()
+    fork = multiprocessing.get_context("fork")
+    shares = [fork.Process(target=score_share, args=(rank, tmp_path)) for rank in range(2)]
+    for share in shares:
+        share.start()
+    for share in shares:
+        share.join(60)
+    assert [share.exitcode for share in shares] == [0, 0]
+    expected = scored(outputs, targets)
     assert "val/label_auroc" in expected
     assert not [name for name in expected if "empty" in name]
     for rank in range(2):
