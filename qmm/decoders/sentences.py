@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from string import Formatter
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -15,10 +14,10 @@ from qmm.errors import InputError
 from qmm.language.causal import LORA_TARGETS, blocks_of, context_length, from_fields, from_source, special_ids
 from qmm.language.cross_attention import CrossAttention, Perceived, Perception, looking_at
 from qmm.language.generation import Generation, Streamer, generate
+from qmm.language.prompts import checked_template, filled
 from qmm.language.sequences import Row, nll, to_continue, to_learn
 from qmm.language.tokenizer import SentenceTokenizer
 from qmm.pretrained import architecture_of
-from qmm.suggestions import did_you_mean
 from qmm.tuning import Tuning, tune
 from qmm.types import Context
 
@@ -105,10 +104,10 @@ class SentenceDecoder(Decoder):
             raise InputError("tokenizer and tokenizer_json are both given; give one of them")
         self.prefix, self.prefix_hidden, self.scale = prefix, prefix_hidden, scale
         self.attends, self.attend_every = attend, attend_every
-        self.prompt, self.on_long, self.references, self.target = _template(prompt), on_long, references, target
-        self.generation = _generation(generation)
+        self.prompt, self.on_long, self.references, self.target = checked_template(prompt), on_long, references, target
+        self.generation = Generation.of(generation)
         source = tokenizer or (pretrained if tokenizer_json is None else None)
-        own = SentenceTokenizer.of(source) if source else _from_json(tokenizer_json, language)
+        own = SentenceTokenizer.of(source) if source else SentenceTokenizer.from_json(tokenizer_json, language)
         self.vocabulary = Vocabulary(own, vocabulary)
         if pretrained is not None and own is not None:
             self.language = from_source(pretrained, language, own)
@@ -224,9 +223,7 @@ class SentenceDecoder(Decoder):
 
     def prompt_of(self, prompt: str) -> str:
         """The text between prefix and sentence, of a sample with this prompt."""
-        if not prompt and "{prompt}" in self.prompt:
-            return ""
-        return self.prompt.format(prompt=prompt)
+        return filled(self.prompt, prompt)
 
     # Learning
 
@@ -345,30 +342,3 @@ def _check(**given: Any) -> None:
     for name, choices in (("on_long", ("truncate", "refuse")), ("references", ("one", "all"))):
         if given[name] not in choices:
             raise InputError(f"{name}={given[name]!r}: expected {' or '.join(map(repr, choices))}")
-
-
-def _template(prompt: str) -> str:
-    try:
-        fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(prompt) if name is not None]
-    except ValueError as error:
-        raise InputError(f"prompt={prompt!r}: {error}; write braces that are meant as such twice") from error
-    if any(field != ("prompt", "", None) for field in fields):
-        raise InputError(f"prompt={prompt!r}: the only field is {{prompt}}; write braces that are meant as such twice")
-    return prompt
-
-
-def _generation(given: Generation | Mapping[str, Any] | None) -> Generation:
-    if isinstance(given, Generation):
-        return given
-    known = [field.name for field in dataclasses.fields(Generation)]
-    for name in given or {}:
-        if name not in known:
-            raise InputError(f"generation: there is no {name!r} (there are {', '.join(known)}){did_you_mean(name, known)}")
-    return Generation(**(given or {}))
-
-
-def _from_json(json: str | None, language: Mapping[str, Any] | None) -> SentenceTokenizer | None:
-    if json is None:
-        return None
-    ids = [(language or {}).get(name) for name in ("eos_token_id", "bos_token_id", "pad_token_id")]
-    return SentenceTokenizer(json, *ids)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -32,12 +33,14 @@ def convert(gguf: str | Path, folder: str | Path, dtype: torch.dtype = torch.flo
     if find_spec("gguf") is None:
         raise InputError("GGUF files are read by the package gguf: pip install 'qmm[gguf]'")
     with told_plainly(str(file)), quiet():
-        where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        unpacked = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        where: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+        unpacked = AutoModelForCausalLM.from_pretrained(file.parent, **where, dtype=torch.float32)
         fields = {**architecture_of(unpacked.config), "eos_token_id": tokenizer.eos_token_id}
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**fields))  # one that was never quantised can be saved
         model.load_state_dict(unpacked.state_dict())
+        if len(tokenizer) > model.config.vocab_size:  # transformers adds a token for what is unknown where there is none
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.to(dtype).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from transformers.generation.streamers import BaseStreamer
 from qmm.errors import InputError
 from qmm.language.tokenizer import SentenceTokenizer
 from qmm.pretrained import quiet
+from qmm.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ class Generation:
             if getattr(self, name) != usual[name]:
                 belongs = "beam" if name in ("beams", "length_penalty") else "sample"
                 raise InputError(f"generation: {name} means nothing to strategy={self.strategy!r}; set strategy={belongs!r}")
+
+    @classmethod
+    def of(cls, given: "Generation | Mapping[str, Any] | None") -> "Generation":
+        """Its fields as a configuration has them. Raises InputError for one that does not exist."""
+        if isinstance(given, Generation):
+            return given
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in given or {}:
+            if name not in known:
+                raise InputError(f"generation: there is no {name!r} (there are {', '.join(known)}){did_you_mean(name, known)}")
+        return cls(**(given or {}))
 
     def settings(self, room: int | None, tokenizer: SentenceTokenizer, banned: list[int]) -> GenerationConfig:
         """The same in transformers' terms. `room`: so many positions are left; `banned`: tokens that are no text."""

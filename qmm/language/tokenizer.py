@@ -1,7 +1,7 @@
 """SentenceTokenizer: sentences <-> token ids, as plain JSON and the ids that begin, end and pad a sequence."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -83,6 +83,13 @@ class SentenceTokenizer:
             family = own
         json = (own or family).backend_tokenizer.to_str()
         return cls(json, family.eos_token_id, family.bos_token_id, family.pad_token_id)
+
+    @classmethod
+    def from_json(cls, json: str | None, fields: Mapping[str, Any] | None) -> "SentenceTokenizer | None":
+        """Of the content of a `tokenizer.json`, if there is one; its special ids are among the `fields` of a language model."""
+        given = [(fields or {}).get(name) for name in ("eos_token_id", "bos_token_id", "pad_token_id")]
+        ids = [value[0] if isinstance(value, list | tuple) else value for value in given]  # of several ends the first
+        return None if json is None else cls(json, *ids)
 
     def __len__(self) -> int:
         """One more than the largest id."""
