@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,11 @@ from qmm.tuning import Tuning, tune
 from qmm.types import Context
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    GenerationFields = Generation | Mapping[str, Any]
+else:  # the command line would take a flag that it cannot place for the only entry of a dictionary
+    GenerationFields = Generation
 
 
 class SentencePrediction(NamedTuple):
@@ -73,7 +78,7 @@ class SentenceDecoder(Decoder):
         max_length: Longest sequence in tokens: prefix, prompt, sentence and end (default: what the model can take).
         on_long: Whether a longer reference is cut ("truncate", counted in `truncated`) or an error ("refuse").
         references: Whether a training step learns "one" of a sample's references, drawn anew each time, or "all".
-        generation: How sentences are made, see `qmm.language.Generation`.
+        generation: How sentences are made, see `qmm.language.Generation`; its fields as a dictionary do as well.
         target: Name of the target that holds the references.
     """
 
@@ -95,7 +100,7 @@ class SentenceDecoder(Decoder):
         max_length: int | None = None,
         on_long: Literal["truncate", "refuse"] = "truncate",
         references: Literal["one", "all"] = "one",
-        generation: Generation | dict[str, Any] | None = None,
+        generation: GenerationFields | None = None,
         target: str = "references",
     ):
         super().__init__()

@@ -37,7 +37,7 @@ class Generation:
     strategy: Literal["greedy", "beam", "sample"] = "greedy"
     max_new_tokens: int = 32
     min_new_tokens: int = 0
-    beams: int | None = None
+    beams: int = 4
     length_penalty: float = 1.0
     temperature: float = 1.0
     top_p: float = 1.0
@@ -50,7 +50,7 @@ class Generation:
         ranges: dict[str, tuple[bool, str]] = {
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
             "min_new_tokens": (0 <= self.min_new_tokens <= self.max_new_tokens, "0 to max_new_tokens"),
-            "beams": (self.beams is None or self.beams >= 2, "at least 2"),
+            "beams": (self.beams >= 2, "at least 2"),
             "temperature": (0 < self.temperature < math.inf, "above 0; for the likeliest token take strategy='greedy'"),
             "top_p": (0 < self.top_p <= 1, "above 0, at most 1"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "above 0, where 1 is none"),
@@ -65,7 +65,10 @@ class Generation:
         for name in foreign:
             if getattr(self, name) != usual[name]:
                 belongs = "beam" if name in ("beams", "length_penalty") else "sample"
-                raise InputError(f"generation: {name} means nothing to strategy={self.strategy!r}; set strategy={belongs!r}")
+                raise InputError(
+                    f"generation: {name} means nothing to strategy={self.strategy!r}; set strategy={belongs!r}, "
+                    f"or leave it at {usual[name]}"
+                )
 
     @classmethod
     def of(cls, given: "Generation | Mapping[str, Any] | None") -> "Generation":
@@ -83,7 +86,7 @@ class Generation:
         longest = self.max_new_tokens if room is None else min(self.max_new_tokens, room)
         chosen: dict[str, Any] = {}
         if self.strategy == "beam":
-            chosen = {"num_beams": self.beams or 4, "length_penalty": self.length_penalty, "early_stopping": False}
+            chosen = {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": False}
         elif self.strategy == "sample":
             chosen = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         return GenerationConfig(

@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from qmm.contracts import Decoder
 from qmm.decoders.sentences import Prefix, SentenceDecoder
 from qmm.errors import InputError
+from qmm.language import Generation
 from qmm.metrics import Perplexity, SentenceMetrics, check_words
 from qmm.metrics.grounding import Words
 from qmm.model import MultimodalModel
@@ -100,7 +101,7 @@ class SentenceEvaluator(Evaluator):
     def _greedily(self) -> Iterator[None]:
         """Inside, sentences are made by taking the likeliest token each time: quicker than beams, and nothing is drawn."""
         own = self.decoder.generation
-        usual = {"strategy": "greedy", "beams": None, "length_penalty": 1.0, "temperature": 1.0, "top_p": 1.0}
+        usual = {"strategy": "greedy", "beams": Generation().beams, "length_penalty": 1.0, "temperature": 1.0, "top_p": 1.0}
         self.decoder.generation = replace(own, **usual)  # type: ignore[arg-type]
         try:
             yield
