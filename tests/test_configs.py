@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import qmm.fusion
 from qmm.fusion import QuantumFusion
+from qmm.language.tokenizer import SentenceTokenizer
 from qmm.study import read_study
 from qmm.training.cli import TrainingCLI
 
@@ -93,27 +96,30 @@ def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("overlay", LANGUAGE)
-def test_language_models(
-    instantiate, overlay: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Instantiated with a small Llama in the place of SmolLM2, which is one."""
-    tokenizer = SentenceTokenizer.train(["waves roll in", "a dog barks"], 300)
-    config = LlamaConfig(len(tokenizer), 16, 32, 2, 2, max_position_embeddings=64, eos_token_id=tokenizer.eos, bos_token_id=None)
+def test_language_models(instantiate, overlay: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small Llama in the place of SmolLM2, which is one."""
     monkeypatch.chdir(tmp_path)
+    tokenizer = SentenceTokenizer.train(["waves roll in", "a dog barks"], 300)
+    special = {"eos_token_id": tokenizer.end, "bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes, **special)
     LlamaForCausalLM(config).save_pretrained("models/smollm2")
-    PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.json), eos_token="<end>").save_pretrained(
-        "models/smollm2"
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tokenizer.json), eos_token="<|end|>", pad_token="<|pad|>"
     )
-    sentences = tmp_path / "sentences.txt"
-    sentences.write_text("a film that nobody needs\n")
-    described = {"path": str(sentences), "column": None}
-    made = instantiate("quickstart_captions", *dict.fromkeys(["language/smollm2.yaml", overlay]), {"callback": described})
+    fast.save_pretrained("models/smollm2")
+    reviews = tmp_path.parent / "shared" / "data" / "sst2" / "dev.tsv"
+    reviews.parent.mkdir(parents=True, exist_ok=True)
+    reviews.write_text("sentence\tlabel\na film that nobody needs\t0\n")
+    made = instantiate("quickstart_captions", *dict.fromkeys(["language/smollm2.yaml", overlay]))
     decoder = made.model.model.decoder
     assert decoder.tuning == {"smollm2": "full", "lora": "lora", "frozen": "frozen"}[Path(overlay).stem]
-    assert any(p.requires_grad for p in decoder.language.parameters()) == (decoder.tuning != "frozen")
+    assert any(p.requires_grad for p in decoder.language_parameters()) == (decoder.tuning != "frozen")
     assert "GeneralAbility" in [type(callback).__name__ for callback in made.trainer.callbacks]
 
 
 def test_every_file_is_covered() -> None:
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
-    assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | set(LANGUAGE) | {f"studies/{path.name}" for path in STUDIES}
+    assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | set(LANGUAGE) | {
+        f"studies/{path.name}" for path in STUDIES
+    }
