@@ -34,6 +34,7 @@ FUSIONS = {
 }
 REAL = {
     "av_captioning": "av-scenes/manifest.jsonl",
+    "av_questions": "av-scenes/manifest.jsonl",
     "av_retrieval": "av-scenes/manifest.jsonl",
     "av_scenes": "av-scenes/manifest.jsonl",
     "av_scenes_features": "av-scenes/manifest.jsonl",
@@ -41,7 +42,7 @@ REAL = {
     "nlvr": "nlvr/examples.jsonl",
 }
 LANGUAGE = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "language").glob("*"))
-FROZEN = ("av_captioning", "av_retrieval", "av_scenes_features")
+FROZEN = ("av_captioning", "av_questions", "av_retrieval", "av_scenes_features")
 
 
 @pytest.fixture
