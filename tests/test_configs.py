@@ -1,6 +1,7 @@
 """Every configuration of the repository makes the objects it names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -101,8 +102,8 @@ def test_language_models(instantiate, overlay: str, repository: Path, tmp_path: 
     """With a small Llama in the place of SmolLM2, which is one."""
     monkeypatch.chdir(tmp_path)
     tokenizer = SentenceTokenizer.train(["waves roll in", "a dog barks"], 300)
-    special = {"eos_token_id": tokenizer.end, "bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    special: dict[str, Any] = {"eos_token_id": tokenizer.end, "bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes, **special)
     LlamaForCausalLM(config).save_pretrained("models/smollm2")
     fast = PreTrainedTokenizerFast(
