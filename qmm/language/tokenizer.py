@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,6 +18,9 @@ TRAINED_IDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1}
 """Of the special tokens of a tokenizer that `train` makes."""
 _SMALLEST = 258  # a token for each byte, so that nothing is unknown, and the two special ones
 _ENDS = (END, "<|endoftext|>", "<|im_end|>", "</s>", "<eos>")
+
+
+_FILES = ("tokenizer*.json", "vocab.*", "*.model")
 
 
 class SentenceTokenizer:
@@ -70,6 +74,12 @@ class SentenceTokenizer:
     @classmethod
     def of(cls, source: str) -> "SentenceTokenizer":
         """That of a hub name or a local folder. Raises InputError where there is none, or none with a JSON form."""
+        folder = Path(source)
+        if folder.is_dir() and not any(file for pattern in _FILES for file in folder.glob(pattern)):
+            raise InputError(
+                f"the folder {source} has no tokenizer ({', '.join(_FILES)}); give one that `save_pretrained` wrote, with "
+                "config.json and model.safetensors beside it where it is a language model's"
+            )
         own: Any = None
         with suppress(Exception), quiet():  # its tokenizer.json as it is: the class of a family would make it anew, its own way
             own = PreTrainedTokenizerFast.from_pretrained(source)
