@@ -56,7 +56,8 @@ def test_adjoint_of_both_engines_is_the_gradient_of_plain_autograd(seed, n_qubit
         torch.testing.assert_close(gradients(circuit, inputs, weights, mixture, backend), expected, atol=1e-9, rtol=1e-9)
         single = gradients(circuit, inputs.float(), weights.float(), mixture.float(), backend)
         for got, want in zip(single, expected, strict=True):
-            torch.testing.assert_close(got.double(), want, atol=1e-5 * max(1.0, want.abs().max().item()), rtol=0)
+            # steep expressions of parameters rounded to float32 make larger differences than the gates do
+            torch.testing.assert_close(got.double(), want, atol=1e-4 * max(1.0, want.abs().max().item()), rtol=0)
 
 
 @BOTH

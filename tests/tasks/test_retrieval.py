@@ -416,6 +416,7 @@ class TestTraining:
 
 
 def score_share(place: int, folder: Path, sides: dict[str, View]) -> None:
+    torch.set_num_threads(1)  # the threads that the parent may have are not there in a fork
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=place, world_size=2)
     rows = [[0, 2, 4, 6, 8], [1, 3, 5, 7, 0]][place]  # a sampler repeats one to make even shares
     metric = RetrievalMetrics((("a", "b"),))
