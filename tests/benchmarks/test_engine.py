@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_peer_that_is_not_installed(harness, tmp_path: Path, monkeypatch: pytest
 def test_worker_over_its_limit_is_ended(harness) -> None:
     race = harness("race")
     worker = race.Worker("ours", 1)
+    worker.process.send_signal(signal.SIGSTOP)  # it answers within no time otherwise, now and then
     with pytest.raises(race.TooSlowError, match="over 0 s"):
         worker.ask("hello", 0.0)
     assert not worker.alive()
