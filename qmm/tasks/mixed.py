@@ -8,7 +8,6 @@ import torch.distributed
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-import qmm.training.mixed_report  # noqa: F401  how a run's folder reports it
 from qmm.contracts import Decoder
 from qmm.decoders.mixed import MixedDecoder
 from qmm.model import MultimodalModel

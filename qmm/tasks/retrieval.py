@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-import qmm.training.retrieval_report  # noqa: F401  how a run's folder reports it
 from qmm.decoders.embeddings import EmbeddingDecoder, View, Views
 from qmm.errors import InputError
 from qmm.model import MultimodalModel

@@ -1,5 +1,6 @@
 """Around the training: repeatable random numbers, checkpoints that survive a kill, cached features, the run's folder."""
 
+from qmm.training import mixed_report, retrieval_report  # noqa: F401  each tells report_for of its kind
 from qmm.training.caching import FeatureCaching
 from qmm.training.checkpoints import AtomicCheckpointIO
 from qmm.training.general_ability import GeneralAbility
