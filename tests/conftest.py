@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from lightning import Callback, Trainer
 
 from qmm import cli
@@ -38,6 +39,29 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: $QMM_DATA is unset, and there is no shared/data beside the repository")
     return folder
+
+
+class StopAfter(Callback):
+    """A run that ends early, as an interrupt would end it; its schedule is that of the whole."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+@pytest.fixture
+def stop_after() -> type[StopAfter]:
+    """`stop_after(2)`: a callback that ends a training after two epochs."""
+    return StopAfter
+
+
+@pytest.fixture(scope="session")
+def av_words() -> dict[str, dict[str, list[str]]]:
+    """What av_captioning.yaml calls the places and events of av-scenes."""
+    config = yaml.safe_load((REPOSITORY / "configs" / "av_captioning.yaml").read_text())
+    return config["data"]["init_args"]["words"]
 
 
 @pytest.fixture

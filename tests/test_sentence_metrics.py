@@ -373,26 +373,8 @@ def test_perplexity_is_that_of_all_tokens() -> None:
 
 
 @pytest.mark.data
-def test_captions_of_av_scenes_name_their_facts(real_data: Path) -> None:
+def test_captions_of_av_scenes_name_their_facts(real_data: Path, av_words: dict[str, dict[str, list[str]]]) -> None:
     """The words of the set's templates, in which every reference names its place and its event and nothing else."""
-    words = {
-        "place": {
-            "buildings": ["tall buildings", "city buildings", "house front"],
-            "forest": ["forest", "woods", "tall trees"],
-            "glacier": ["glacier", "ice", "frozen slope"],
-            "mountain": ["mountain", "mountain ridge", "peaks"],
-            "sea": ["sea", "ocean", "open water"],
-            "street": ["street", "road", "city road"],
-        },
-        "event": {
-            "clock_tick": ["clock"],
-            "dog_bark": ["dog"],
-            "fire_crackling": ["fire"],
-            "helicopter": ["helicopter"],
-            "rain": ["rain", "raining"],
-            "sea_waves": ["waves"],
-        },
-    }
     rows = [json.loads(line) for line in (real_data / "av-scenes" / "manifest.jsonl").read_text().splitlines()]
-    facts = [{fact: row[fact] for fact in words} for row in rows for _ in row["captions"]]
-    assert grounding([caption for row in rows for caption in row["captions"]], facts, words)["grounding"] == 1
+    facts = [{fact: row[fact] for fact in av_words} for row in rows for _ in row["captions"]]
+    assert grounding([caption for row in rows for caption in row["captions"]], facts, av_words)["grounding"] == 1

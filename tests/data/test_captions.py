@@ -331,29 +331,11 @@ def names(sentence: str, values: dict[str, list[str]]) -> set[str]:
 
 
 @pytest.mark.data
-def test_the_real_captions_name_their_facts(real_data: Path) -> None:
-    words = {
-        "place": {
-            "buildings": ["house front", "city buildings", "tall buildings"],
-            "forest": ["forest", "woods", "tall trees"],
-            "glacier": ["glacier", "frozen slope", "ice"],
-            "mountain": ["mountain", "peaks"],
-            "sea": ["sea", "ocean", "open water"],
-            "street": ["street", "city road", "road"],
-        },
-        "event": {
-            "clock_tick": ["clock"],
-            "dog_bark": ["dog"],
-            "fire_crackling": ["fire"],
-            "helicopter": ["helicopter"],
-            "rain": ["rain", "raining"],
-            "sea_waves": ["waves"],
-        },
-    }
+def test_the_real_captions_name_their_facts(real_data: Path, av_words: dict[str, dict[str, list[str]]]) -> None:
     path = str(real_data / "av-scenes" / "manifest.jsonl")
     options: dict[str, Any] = {"root": "..", "columns": {"vision": "image", "audio": "audio"}, "verify": False}
     data = ManifestDataModule(
-        path, captions="captions", facts={"place": "place", "event": "event"}, words=words, shuffled=["audio"], **options
+        path, captions="captions", facts={"place": "place", "event": "event"}, words=av_words, shuffled=["audio"], **options
     )
     data.setup("fit")
     assert len(data.sentences) == 3600
@@ -362,7 +344,9 @@ def test_the_real_captions_name_their_facts(real_data: Path) -> None:
     assert source.facts is not None
     for own, facts in zip(source.references, source.facts, strict=True):
         for sentence in own:
-            assert {fact: names(sentence, words[fact]) for fact in words} == {fact: {value} for fact, value in facts.items()}
+            assert {fact: names(sentence, av_words[fact]) for fact in av_words} == {
+                fact: {value} for fact, value in facts.items()
+            }
     exchanged = data._exchanged(data.rows["val"])["audio"]  # 60 sounds in 180 rows: another row has another sound
     assert sorted(exchanged) == sorted(exchanged.values()) == data.rows["val"].tolist()
     assert all(source.key("audio", row) != source.key("audio", other) for row, other in exchanged.items())

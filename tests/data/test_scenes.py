@@ -231,3 +231,21 @@ def test_captions_of_the_data_module() -> None:
     assert batch.prompts == ()
     assert data.words == WORDS
     assert len(data.sentences) == 150
+
+
+def test_scenes_can_tell_all_in_their_text() -> None:
+    plain, told = (ScenesSource({"train": 24}, text=text) for text in ("time", "caption"))
+    assert all(torch.equal(plain.raw("vision", row), told.raw("vision", row)) for row in range(3))
+    for row in range(24):
+        scene = SCENES[told.classes[told.targets["label"][row]]]  # type: ignore[index]
+        for fact, modality in FACTS.items():
+            said = {
+                value for value, phrases in WORDS[fact].items() if any(phrase in told.raw("text", row) for phrase in phrases)
+            }
+            assert said == {getattr(scene, modality)}
+        assert plain.key("text", row) != told.key("text", row)
+        assert plain.key("audio", row) == told.key("audio", row)
+    with pytest.raises(InputError, match="is told what `captions` and `questions` ask of it"):
+        ScenesSource({"train": 1}, text="caption", captions=True)
+    with pytest.raises(InputError, match="expected 'time' or 'caption', got 'place'"):
+        ScenesSource({"train": 1}, text="place")

@@ -75,16 +75,6 @@ class Measured(LightningDataModule):
     test_dataloader = val_dataloader
 
 
-class StopAfter(Callback):
-    """A run that ends early; its schedule is that of the whole."""
-
-    def __init__(self, epochs: int):
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
-
-
 def decoder(**weights: float) -> MixedDecoder:
     return MixedDecoder({"label": ClassDecoder(), "valence": ValueDecoder("value")}, weights, CLASSES)
 
@@ -217,14 +207,14 @@ def test_a_checkpoint_comes_back_as_it_was(make_trainer: MakeTrainer, tmp_path: 
         assert one == other
 
 
-def test_resumed_is_as_uninterrupted(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_resumed_is_as_uninterrupted(make_trainer: MakeTrainer, stop_after: Callable[[int], Callback], tmp_path: Path) -> None:
     def task() -> MultimodalMixed:
         torch.manual_seed(0)
         return MultimodalMixed(model(decoder()), learning_rate=0.02)
 
     whole, first, second = task(), task(), task()
     make_trainer(epochs=4).fit(whole, datamodule=Measured())
-    run = make_trainer(StopAfter(2), epochs=4)
+    run = make_trainer(stop_after(2), epochs=4)
     run.fit(first, datamodule=Measured())
     run.save_checkpoint(tmp_path / "x.ckpt")
     make_trainer(epochs=4).fit(second, datamodule=Measured(), ckpt_path=str(tmp_path / "x.ckpt"), weights_only=True)

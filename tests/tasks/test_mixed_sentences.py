@@ -30,16 +30,6 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 LANGUAGE = {"n_embd": 32, "n_layer": 1, "n_head": 2}
 
 
-class StopAfter(Callback):
-    """A run that ends early; its schedule is that of the whole."""
-
-    def __init__(self, epochs: int):
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
-
-
 def scenes(**settings: Any) -> ScenesDataModule:
     usual: dict[str, Any] = {"size": 48, "val_size": 24, "test_size": 24, "batch_size": 12, "missing": 0.2}
     return ScenesDataModule(**{**usual, "picture_size": 16, "sound_seconds": 0.5, "captions": True, **settings})
@@ -130,7 +120,7 @@ def test_the_language_model_has_a_learning_rate_of_its_own(make_trainer: MakeTra
     assert len(everything) == len(set(everything)) == sum(p.requires_grad for p in task.parameters())
 
 
-def test_resumed_is_as_uninterrupted(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_resumed_is_as_uninterrupted(make_trainer: MakeTrainer, stop_after: Callable[[int], Callback], tmp_path: Path) -> None:
     """From what the checkpoint says of itself: the tokenizer that the first half made of its captions is in it."""
 
     def trainer(*callbacks: Callback) -> Trainer:
@@ -142,7 +132,7 @@ def test_resumed_is_as_uninterrupted(make_trainer: MakeTrainer, tmp_path: Path) 
 
     whole, first = task(), task()
     trainer().fit(whole, datamodule=scenes())
-    run = trainer(StopAfter(2))
+    run = trainer(stop_after(2))
     run.fit(first, datamodule=scenes())
     run.save_checkpoint(tmp_path / "x.ckpt")
     torch.manual_seed(1)
