@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations
+from qmm.quantum import Circuit, CompiledCircuit
 
 from .assembly import by_first_use
 from .classical import classical_counterparts
@@ -159,8 +159,9 @@ class QuantumSelfAttention(Fusion):
 
     def attend(self, tokens: Tensor, layer: int = 0) -> Tensor:
         """(b, tokens, d) -> what each token takes from all of them, (b, tokens, d)."""
+        rows = tokens.flatten(0, 1)
         query, key, value = (
-            expectations(self._compiled[kind], tokens.flatten(0, 1), self.weights[kind][layer]).unflatten(0, tokens.shape[:2])
+            self.expectations(self._compiled[kind], rows, self.weights[kind][layer]).unflatten(0, tokens.shape[:2])
             for kind in _KINDS
         )
         attention = (-(query - key.mT).square()).softmax(dim=2)

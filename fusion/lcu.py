@@ -21,7 +21,7 @@ from qmm.circuits import (
 )
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations
+from qmm.quantum import Circuit, CompiledCircuit
 
 from .assembly import by_first_use
 from .classical import classical_counterparts
@@ -197,7 +197,7 @@ class LCUFusion(Fusion):
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         inputs, weights = self.values(dict(zip(modalities, features, strict=True)))
-        return expectations(self._patterns[modalities], inputs, weights)
+        return self.expectations(self._patterns[modalities], inputs, weights)
 
     def _compile(self, modalities: tuple[str, ...]) -> CompiledCircuit:
         return CompiledCircuit(self.circuit(modalities))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, LongRange, z_of_each
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations
+from qmm.quantum import Circuit, CompiledCircuit
 
 from .assembly import by_first_use
 from .classical import classical_counterparts
@@ -113,7 +113,9 @@ class MultiEncoderFusion(Fusion):
         """(B, k) -> (B, E n) angles in [0, pi]; 0 in rows that lack the modality."""
         rows = present.nonzero().squeeze(1)
         shown = self.feature_maps[modality](features[rows])
-        values = [expectations(self._compiled[modality], shown, weights) for weights in self.weights[:, self._own[modality]]]
+        values = [
+            self.expectations(self._compiled[modality], shown, weights) for weights in self.weights[:, self._own[modality]]
+        ]
         encoded = (1 + torch.cat(values, dim=1)) * (math.pi / 2)
         return encoded.new_zeros(len(features), encoded.shape[1]).index_copy(0, rows, encoded)
 

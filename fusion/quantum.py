@@ -12,7 +12,7 @@ from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficie
 from qmm.circuits.gates import check_name
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations
+from qmm.quantum import Circuit, CompiledCircuit
 
 from .assembly import build_registers, fusion_circuit, restrict
 from .classical import classical_counterparts
@@ -147,7 +147,7 @@ class QuantumFusion(Fusion):
         if pattern.compiled is None:
             return self.weights[:0].sum().expand(len(features[0]), len(self._full.observables))  # 0, with a gradient of 0
         angles = [self.feature_maps[m](x) for m, x in zip(modalities, features, strict=True)]
-        values = expectations(pattern.compiled, torch.cat(angles, dim=1), self.weights[pattern.weights])
+        values = self.expectations(pattern.compiled, torch.cat(angles, dim=1), self.weights[pattern.weights])
         if len(pattern.columns) == len(self._full.observables):
             return values
         columns = torch.tensor(pattern.columns, device=values.device)

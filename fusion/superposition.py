@@ -18,7 +18,7 @@ from qmm.circuits import (
 )
 from qmm.contracts import Budget, Fusion
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations
+from qmm.quantum import Circuit, CompiledCircuit
 from qmm.registers import RegisterLayout
 
 from .assembly import by_first_use
@@ -139,7 +139,7 @@ class SuperpositionFusion(Fusion):
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         inputs, weights = self.values(dict(zip(modalities, features, strict=True)))
-        return expectations(self._patterns[modalities], inputs, weights)
+        return self.expectations(self._patterns[modalities], inputs, weights)
 
     def _compile(self, modalities: tuple[str, ...]) -> CompiledCircuit:
         return CompiledCircuit(self.circuit(modalities))

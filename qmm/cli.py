@@ -53,8 +53,10 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(f"qmm {command}: {found}")
 
 
-def _input_error(error: BaseException | None) -> InputError | None:
-    """The InputError behind an error; jsonargparse wraps what constructors raise."""
-    while error is not None and not isinstance(error, InputError):
+def _input_error(error: BaseException | None) -> ValueError | None:
+    """What the user can mend behind an error, an InputError or a CircuitError; jsonargparse wraps what constructors raise."""
+    from qmm.quantum.errors import CircuitError  # loads torch, which by now a command has done
+
+    while error is not None and not isinstance(error, InputError | CircuitError):
         error = error.__cause__ or error.__context__
     return error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qmm.config import Configurable
 from qmm.errors import InputError
-from qmm.quantum import Circuit
+from qmm.quantum import Backend, Circuit, CompiledCircuit, Gradient, expectations
 from qmm.types import Context, Features
 
 
@@ -87,7 +87,27 @@ class Budget(NamedTuple):
     """Width of the fused features -> parameters of the decoder that reads them."""
 
 
-class Fusion(Part):
+class RunsCircuits(nn.Module):
+    """A module whose circuits run wherever they are told to. Neither backend nor gradient is part of its state."""
+
+    backend: Backend | None = None
+    """None: exactly."""
+    gradient: Gradient | None = None
+    """How values are differentiated; None: the backend's own way."""
+
+    def run_on(self, backend: Backend | None = None, gradient: Gradient | None = None) -> Self:
+        """Run its circuits, and those of modules inside it, there from now on; by default exactly. Parameters stay."""
+        for module in self.modules():
+            if isinstance(module, RunsCircuits):
+                module.backend, module.gradient = backend, gradient
+        return self
+
+    def expectations(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """(b, n_outputs) of one of its circuits on its backend: inputs (b, n_inputs), weights (W,) or (b, W)."""
+        return expectations(circuit, inputs, weights, self.backend, self.gradient)
+
+
+class Fusion(Part, RunsCircuits):
     """Angles by modality -> (B, F). A modality that a sample lacks has no influence on its row."""
 
     out_features: int

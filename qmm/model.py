@@ -1,7 +1,7 @@
 """The main path: encode -> compress -> fuse -> decode."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qmm.config import Configurable
 from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
 from qmm.errors import InputError
+from qmm.quantum import Backend, Gradient
 from qmm.suggestions import did_you_mean
 from qmm.types import Batch, Context, Features, ModelOutput, Padded, rows_of
 
@@ -48,6 +49,8 @@ class MultimodalModel(Configurable, nn.Module):
 
     Modalities stand in the order vision, audio, text, then `others` as given; that is the order of the registers.
     `counterpart` replaces the fusion by one that it names itself (`fusion.counterparts`): another kind, equal capacity.
+    `backend` and `gradient` say where the fusion's circuits run and how they are differentiated (default: exactly, by the
+    adjoint method); they are no part of what a checkpoint says of the model.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class MultimodalModel(Configurable, nn.Module):
         text: Branch | None = None,
         others: Mapping[str, Branch] | None = None,
         counterpart: str | None = None,
+        backend: Backend | None = None,
+        gradient: Gradient | None = None,
     ):
         super().__init__()
         named = {"vision": vision, "audio": audio, "text": text, **(others or {})}
@@ -68,10 +73,15 @@ class MultimodalModel(Configurable, nn.Module):
         widths = {modality: branch.compressor.features for modality, branch in self.branches.items()}
         fusion.build(widths)
         self.fusion = counterpart_of(fusion, decoder, widths, counterpart) if counterpart else fusion
+        self.fusion.run_on(backend, gradient)
         self.decoder = decoder
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
         decoder.build(self.fusion.out_features, {m: branch.encoder.dim for m, branch in self.branches.items()})
+
+    def config_arguments(self) -> dict[str, Any]:
+        """Without backend and gradient: what was trained here may run anywhere."""
+        return {k: v for k, v in super().config_arguments().items() if k not in ("backend", "gradient")}
 
     def forward(self, batch: Batch) -> ModelOutput:
         present = batch.presence(self.branches)

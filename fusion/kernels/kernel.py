@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient
 from qmm.config import Configurable
+from qmm.contracts import RunsCircuits
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, expectations, states
+from qmm.quantum import Circuit, CompiledCircuit, states
 
 from ..assembly import build_registers, restrict
 from ..entanglers import Entangler, Ring
@@ -36,7 +37,7 @@ class _Pattern(NamedTuple):
     """Of its observables, among those of all registers."""
 
 
-class QuantumKernel(Configurable, nn.Module, ABC):
+class QuantumKernel(Configurable, RunsCircuits, ABC):
     """k(x, y) of two samples, from the state |phi(x)> that `kernel_circuit` prepares: feature maps, entangler and ansatz as in
     QuantumFusion, features written before, between and after the layers. Positive semi-definite, k(x, x) = 1.
 
@@ -246,7 +247,7 @@ class ProjectedKernel(QuantumKernel):
     def represent(self, modalities: tuple[str, ...], angles: Tensor) -> Tensor:
         """<X>, <Y>, <Z> of each qubit, (b, 3 n), 0 for the qubits of other modalities."""
         pattern = self._patterns[modalities]
-        values = expectations(pattern.compiled, angles, self.weights[pattern.weights])
+        values = self.expectations(pattern.compiled, angles, self.weights[pattern.weights])
         columns = torch.tensor(pattern.columns, device=values.device)
         return values.new_zeros(len(values), len(self._full.observables)).index_copy(1, columns, values)
 

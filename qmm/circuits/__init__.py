@@ -58,10 +58,9 @@ from qmm.circuits.feature_maps import (
     suggest_encoding,
     zz_encoding,
 )
-from qmm.circuits.hardware import HardwareCost, device, devices, hardware_cost
-from qmm.circuits.light_cone import drop_unfelt
+from qmm.circuits.hardware import HardwareCost, hardware_cost
 from qmm.circuits.long_range import LongRange, long_range_layer
-from qmm.circuits.measurement import Setting, measured, settings, shots, shots_per_setting
+from qmm.circuits.measurement import shots, shots_per_setting
 from qmm.circuits.multiplexing import diagonal_phases, multiplexed_rotation, phase_turns, real_state, state_turns, turns_of
 from qmm.circuits.observables import (
     basis_state_projectors,
@@ -83,6 +82,9 @@ from qmm.circuits.readouts import (
     ZReadout,
 )
 from qmm.circuits.superposition import SuperpositionEncoding, superposition_encoding
+from qmm.quantum.execution.devices import device, devices
+from qmm.quantum.light_cone import drop_unfelt
+from qmm.quantum.settings import Setting, measured, settings
 
 __all__ = [
     "MERA",

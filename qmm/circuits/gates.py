@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from qmm.circuits.light_cone import drop_unfelt
 from qmm.errors import InputError
 from qmm.quantum import Circuit
+from qmm.quantum.light_cone import drop_unfelt
 
 ROTATIONS = ("rx", "ry", "rz")
 FIXED = ("cx", "cy", "cz", "ecr", "iswap")

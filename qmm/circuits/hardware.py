@@ -1,9 +1,8 @@
 """What a circuit costs on a device: transpiled for it, scheduled, and weighed with its error rates. Nothing is run."""
 
-import difflib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from qiskit import transpile
@@ -11,9 +10,11 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
-from qmm.circuits.measurement import measured, settings, shots_per_setting
+from qmm.circuits.measurement import shots_per_setting
 from qmm.errors import InputError
 from qmm.quantum import Circuit
+from qmm.quantum.execution.devices import device
+from qmm.quantum.settings import measured, settings
 
 _NO_INSTRUCTIONS = ("barrier", "delay")
 
@@ -54,21 +55,6 @@ class HardwareCost(NamedTuple):
     def expected_fidelity_with_decay(self) -> float:
         """Of gates, read-out and idle qubits."""
         return self.expected_fidelity * self.idle_fidelity
-
-
-def devices() -> list[str]:
-    """The names of the devices of which qiskit-ibm-runtime keeps a snapshot: "fake_torino", ..."""
-    return sorted(_snapshots())
-
-
-def device(name: str) -> BackendV2:
-    """The snapshot of a device: its gates, couplings, durations and errors. Raises InputError for another name."""
-    known = _snapshots()
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3)
-        offered = f"did you mean {' or '.join(near)}?" if near else f"take one of {', '.join(sorted(known))}"
-        raise InputError(f"there is no device {name!r}; {offered}")
-    return known[name]()
 
 
 def hardware_cost(
@@ -124,13 +110,6 @@ def hardware_cost(
         readout_fidelity=_fidelity(physical, backend.target, measurements=True),
         idle_fidelity=_idle_fidelity(physical, backend.target),
     )
-
-
-def _snapshots() -> dict[str, Any]:
-    from qiskit_ibm_runtime import fake_provider  # takes seconds
-
-    classes = [c for c in vars(fake_provider).values() if isinstance(c, type) and issubclass(c, BackendV2)]
-    return {name: c for c in classes if (name := getattr(c, "backend_name", None))}
 
 
 def _check(circuit: QuantumCircuit, backend: BackendV2, level: int, layout: Sequence[int] | None) -> None:

@@ -1,62 +1,19 @@
-"""Measurement: in how many settings a circuit is read out, and how many shots that takes.
-
-Pauli strings that differ on no qubit, identities apart, are measured at once: turn each qubit so that its axis becomes Z, and
-read the bits. A setting is such a group; each string belongs to one, identities to none, since they need no measurement.
-"""
+"""Measurement: how many shots reading a circuit out takes, setting by setting."""
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import ClassicalRegister, QuantumCircuit
-from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
+from qiskit.quantum_info import SparsePauliOp
 from scipy.linalg import hadamard
 from torch import Tensor
 
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, Probabilities, expectations
+from qmm.quantum.settings import parts
 
 _WIDEST_TABLE = 10  # qubits whose outcomes are all looked at; beyond, the sum of |coefficients| bounds a value
-
-
-class Setting(NamedTuple):
-    """What is measured at once."""
-
-    basis: Pauli
-    """The axis in which each qubit is measured; I where it is not."""
-    terms: PauliList
-    """The Pauli strings that are read out of the bits."""
-
-
-def settings(circuit: Circuit) -> list[Setting]:
-    """Groups of qubit-wise commuting Pauli strings that hold every term of the circuit's observables, the identity apart.
-
-    Found by colouring a graph, which is not always the least number. Probabilities are one setting: Z of their qubits.
-    """
-    if isinstance(circuit.observables, Probabilities):
-        z = np.zeros((len(circuit.observables.qubits), circuit.quantum_circuit.num_qubits), dtype=bool)
-        z[range(len(z)), list(circuit.observables.qubits)] = True
-        return [_setting(PauliList.from_symplectic(z, np.zeros_like(z)))]
-    terms = [o.paulis[(o.paulis.x | o.paulis.z).any(axis=1)] for o in circuit.observables]
-    found = [t for t in terms if len(t)]
-    return [_setting(group) for group in _concatenate(found).unique().group_qubit_wise_commuting()] if found else []
-
-
-def measured(circuit: QuantumCircuit, basis: Pauli) -> QuantumCircuit:
-    """The circuit with a measurement of each qubit that is not I in `basis`, in their order, into a register "measured"."""
-    qubits = np.flatnonzero(basis.x | basis.z)
-    bits = ClassicalRegister(len(qubits), "measured")
-    read_out = circuit.copy()
-    read_out.add_register(bits)
-    for bit, qubit in zip(bits, qubits.tolist(), strict=True):
-        if basis.x[qubit]:
-            if basis.z[qubit]:
-                read_out.sdg(qubit)
-            read_out.h(qubit)
-        read_out.measure(qubit, bit)
-    return read_out
 
 
 def shots(circuit: Circuit, precision: float, inputs: Tensor | None = None, weights: Tensor | None = None) -> int:
@@ -106,7 +63,7 @@ def _variances(circuit: Circuit, inputs: Tensor, weights: Tensor) -> NDArray[np.
     if isinstance(circuit.observables, Probabilities):
         values = expectations(circuit, inputs, weights)
         return (values * (1 - values)).clamp(min=0).unsqueeze(-1).numpy(force=True)
-    parts = list(_parts(circuit))
+    parts = _parts(circuit)
     if not parts:
         return np.zeros((len(inputs), len(circuit.observables), 0))
     squares = [(part @ part).simplify() for _, _, part in parts]
@@ -126,14 +83,8 @@ def _table(circuit: Circuit, places: Sequence[tuple[int, int, float]]) -> NDArra
 
 def _parts(circuit: Circuit) -> list[tuple[int, int, SparsePauliOp]]:
     """Output, setting, and what of the output's observable is measured in that setting."""
-    home = {label: g for g, setting in enumerate(settings(circuit)) for label in setting.terms.to_labels()}
-    found = []
-    for output, observable in enumerate(circuit.observables):
-        assert isinstance(observable, SparsePauliOp)
-        simple = observable.simplify()
-        places = np.array([home.get(label, -1) for label in simple.paulis.to_labels()])
-        found += [(output, int(g), simple[places == g]) for g in np.unique(places[places >= 0])]
-    return found
+    found = parts(circuit)
+    return list(zip(found.places.tolist(), found.measurement.homes, found.measurement.observables, strict=True))
 
 
 def _half_range(part: SparsePauliOp) -> float:
@@ -147,11 +98,3 @@ def _half_range(part: SparsePauliOp) -> float:
     np.add.at(spectrum, touched[:, qubits] @ (1 << np.arange(len(qubits))), coefficients)
     values = hadamard(2 ** len(qubits)) @ spectrum
     return float(np.ptp(values)) / 2
-
-
-def _setting(terms: PauliList) -> Setting:
-    return Setting(Pauli((terms.z.any(axis=0), terms.x.any(axis=0))), terms)
-
-
-def _concatenate(lists: Sequence[PauliList]) -> PauliList:
-    return PauliList.from_symplectic(np.concatenate([t.z for t in lists]), np.concatenate([t.x for t in lists]))

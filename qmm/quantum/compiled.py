@@ -1,5 +1,6 @@
 """CompiledCircuit: a Circuit with what each engine compiles it into, made when first used and kept."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,25 @@ _GIB = 2**30
 
 
 class CompiledCircuit:
-    """A Circuit that is lowered once, and compiled once for each use: engine, dtype, device, weights shared or per sample.
+    """A Circuit that is lowered once, when it is first simulated exactly, and compiled once for each use: engine, dtype,
+    device, weights shared or per sample.
 
     Copies and pickles carry the circuit alone.
     """
 
     def __init__(self, circuit: Circuit):
-        """Raises CircuitError when the circuit cannot be simulated exactly, or has more qubits than memory holds."""
+        """Raises CircuitError for a circuit that is not well formed."""
         self.circuit = circuit.check()
-        require_memory(circuit.quantum_circuit.num_qubits, 1, torch.complex64, torch.device("cpu"))
-        self.operations: list[Operation] = lower(circuit.quantum_circuit)
         self._made: dict[Any, Any] = {}
+
+    @cached_property
+    def operations(self) -> list[Operation]:
+        """The circuit lowered, which only the exact engines need.
+
+        Raises CircuitError when it cannot be simulated exactly, or has more qubits than memory holds.
+        """
+        require_memory(self.circuit.quantum_circuit.num_qubits, 1, torch.complex64, torch.device("cpu"))
+        return lower(self.circuit.quantum_circuit)
 
     def program(self, weights_per_sample: bool, device: torch.device, dtype: torch.dtype, whole: bool = False) -> Program:
         """For the torch engine; `dtype`: float32 or float64; `whole`: for its state, not only for what is read out."""

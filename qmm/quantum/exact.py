@@ -25,7 +25,7 @@ class Values(NamedTuple):
         return self.values
 
 
-class ExactBackend:
+class ExactBackend(Backend):
     """State vectors without noise or shots.
 
     Args:
@@ -60,7 +60,7 @@ class ExactBackend:
         return "kernels" if on_cpu and n <= _KERNEL_QUBITS and not few else "torch"
 
 
-class Adjoint:
+class Adjoint(Gradient):
     """Adjoint differentiation (arXiv:2009.02823): backward undoes the circuit step by step from the final state, the only
     one that is kept. Under `torch.func` transforms, in forward mode and for gradients of gradients, `Autograd` steps in.
     """
@@ -84,7 +84,7 @@ class Adjoint:
         return torch.cat(parts)
 
 
-class Autograd:
+class Autograd(Gradient):
     """Plain torch differentiation through every step, as often as one likes; it keeps the state behind each step."""
 
     def values(self, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:

@@ -105,6 +105,8 @@ class QuantumLayer(nn.Module):
         if dtype not in (torch.complex64, torch.complex128):
             raise CircuitError(f"dtype is {dtype}; expected torch.complex64 or torch.complex128")
         self.compiled, self.backend, self.gradient = CompiledCircuit(circuit), backend, gradient
+        if isinstance(backend, ExactBackend | None):
+            _ = self.compiled.operations  # what cannot be simulated exactly is refused here
         self.weights = nn.Parameter(torch.empty(len(circuit.weights), dtype=dtype.to_real()))
         self._initialise(init)
 

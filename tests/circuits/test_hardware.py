@@ -118,11 +118,11 @@ def test_any_backend_with_a_target() -> None:
 def test_names() -> None:
     assert "fake_torino" in devices()
     assert all(name.startswith("fake_") for name in devices())
-    with pytest.raises(InputError, match=r"'fake_turino'.*fake_torino"):
+    with pytest.raises(CircuitError, match=r"'fake_turino'.*fake_torino"):
         device("fake_turino")
-    with pytest.raises(InputError, match=r"'Torino'.*fake_torino"):
+    with pytest.raises(CircuitError, match=r"'Torino'.*fake_torino"):
         device("Torino")
-    with pytest.raises(InputError, match="take one of fake_aachen"):
+    with pytest.raises(CircuitError, match="take one of fake_aachen"):
         device("xxxxxxxx")
 
 

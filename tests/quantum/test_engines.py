@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,10 +14,12 @@ from torch import Tensor
 from qmm.quantum import (
     Adjoint,
     Autograd,
+    Backend,
     Circuit,
     CircuitError,
     CompiledCircuit,
     ExactBackend,
+    Gradient,
     Probabilities,
     QuantumLayer,
     expectations,
@@ -226,10 +227,11 @@ def test_the_engine_is_chosen_by_itself_and_can_be_forced():
         torch.testing.assert_close(expectations(circuit, inputs, nothing, backend), closed)
 
 
-class _Differences(NamedTuple):
+class _Differences(Gradient):
     """A user's own way to differentiate, for any backend: central differences, to weights only."""
 
-    step: float
+    def __init__(self, step: float):
+        self.step = step
 
     def values(self, backend, circuit, inputs, weights):
         result = backend.submit(circuit, inputs, weights).result()
@@ -239,7 +241,7 @@ class _Differences(NamedTuple):
         return result + slopes @ (weights - weights.detach())
 
 
-class _OneByOne:
+class _OneByOne(Backend):
     """A user's own backend: Qiskit's state vector, one sample at a time."""
 
     gradient = _Differences(1e-5)
@@ -298,7 +300,7 @@ def test_angles_that_are_not_finite_are_named():
 def test_states_that_memory_cannot_hold_are_refused_before_anything_is_allocated():
     message = r"1 state\(s\) of 50 qubits in complex64 take 8,388,608.0 GiB, .* GiB are free on cpu"
     with pytest.raises(CircuitError, match=message):
-        CompiledCircuit(Circuit.of(QuantumCircuit(50), observables=["Z" * 50]))
+        QuantumLayer(Circuit.of(QuantumCircuit(50), observables=["Z" * 50]))
     angle = Parameter("x")
     circuit = QuantumCircuit(20)
     circuit.ry(angle, 0)

@@ -11,7 +11,7 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import Initialize
 from qiskit.quantum_info import SparsePauliOp
 
-from qmm.quantum import Circuit, CircuitError, CompiledCircuit, QuantumLayer, expectations
+from qmm.quantum import Circuit, CircuitError, QuantumLayer, expectations
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_what_is_not_unitary_is_refused_by_name_and_place(spoil, message):
     circuit.h(0)
     spoil(circuit)
     with pytest.raises(CircuitError, match=message):
-        CompiledCircuit(Circuit.of(circuit, observables=["ZZ"]))
+        QuantumLayer(Circuit.of(circuit, observables=["ZZ"]))
 
 
 def test_what_does_not_fit_together_is_refused():

@@ -6,7 +6,7 @@ from qiskit.circuit import Operation, QuantumCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Clifford, PauliList
 
-from qmm.quantum import Circuit, Probabilities
+from qmm.quantum.circuit import Circuit, Probabilities
 
 _MOST_STRINGS = 1024  # followed one by one; what branches further is followed qubit by qubit
 _GENERATORS = {  # Pauli strings that commute with each other (u: three turns, the last first), label[i] on the gate's qubit i

@@ -9,7 +9,7 @@ from qiskit.circuit.library import CPhaseGate, CRXGate, CRYGate, CRZGate, PhaseG
 from qiskit.quantum_info import SparsePauliOp
 from torch import Tensor
 
-import qmm.circuits.light_cone
+import qmm.quantum.light_cone
 from qmm.circuits import drop_unfelt
 from qmm.quantum import Circuit, Probabilities, expectations
 
@@ -70,7 +70,7 @@ def test_values_and_gradients_stay(steps: tuple[list[str], list[list[int]]], lab
 
 @pytest.mark.parametrize("most", [1024, 1])
 def test_following_qubits_keeps_at_least_what_following_strings_keeps(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qmm.circuits.light_cone, "_MOST_STRINGS", most)
+    monkeypatch.setattr(qmm.quantum.light_cone, "_MOST_STRINGS", most)
     circuit = QuantumCircuit(3)
     a, b, c, d, e = (Parameter(name) for name in "abcde")
     circuit.ry(a, 0)

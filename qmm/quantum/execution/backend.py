@@ -1,0 +1,156 @@
+"""PrimitiveBackend: circuits run by any of Qiskit's V2 primitives, from a simulator to hardware."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.providers import BackendV2
+from torch import Tensor
+
+from qmm.quantum.backends import Backend, Gradient
+from qmm.quantum.compiled import CompiledCircuit
+from qmm.quantum.errors import CircuitError
+from qmm.quantum.execution.dispatch import Dispatcher
+from qmm.quantum.execution.providers import Given, Provider
+from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.transpiling import Transpiler
+from qmm.quantum.settings import Parts, parts
+
+
+class Execution(NamedTuple):
+    """What a mitigation may know of where its requests run."""
+
+    device: BackendV2 | None
+    noise_model: Any
+    """Of a simulated device, on its physical qubits; None where it is not known."""
+    rng: np.random.Generator
+    run: Callable[[Sequence[Request]], list[Estimates]]
+    """Runs requests at once, for calibration. They are not mitigated."""
+    transpile: Callable[[Request], Request]
+
+
+class EstimateJob:
+    """Outputs under way."""
+
+    def __init__(self, future: "Future[list[Estimates]]", finish: Callable[[list[Estimates]], Estimates], like: Tensor):
+        self._future, self._finish, self._like = future, finish, like
+        self._found: Estimates | None = None
+
+    def estimates(self) -> Estimates:
+        """(N, n_outputs): values and their variances."""
+        if self._found is None:
+            self._found = self._finish(self._future.result())
+        return self._found
+
+    def result(self) -> Tensor:
+        """(N, n_outputs)"""
+        return torch.from_numpy(self.estimates().values).to(self._like)
+
+    def variances(self) -> Tensor:
+        """(N, n_outputs): squared standard errors of the values."""
+        return torch.from_numpy(self.estimates().variances).to(self._like)
+
+
+class PrimitiveBackend(Backend):
+    """Runs circuits on whatever has one of Qiskit's V2 primitives.
+
+    Each circuit is transpiled once. A batch, with all that a gradient and mitigations add to it, travels in one job.
+
+    Args:
+        primitive: A provider (`Aer`, `Runtime`, ...), or a primitive of the user's own.
+        shots: Of each sample, in each measurement basis.
+        mitigation: What is done against noise; the order does not matter.
+        optimization_level: Of the transpiler, 0 to 3.
+        seed: Of the transpiler, of simulators, and of what mitigations draw.
+    """
+
+    def __init__(
+        self,
+        primitive: Provider | BaseSamplerV2 | BaseEstimatorV2,
+        shots: int = 1000,
+        mitigation: Sequence[Mitigation] = (),
+        optimization_level: int = 3,
+        seed: int = 0,
+    ):
+        """Raises CircuitError for shots that are not positive, and for a primitive that is none."""
+        if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
+            raise CircuitError(f"shots={shots!r}; a circuit is run at least once: give a whole number, 1000 for instance")
+        self.provider = primitive if isinstance(primitive, Provider) else Given(primitive)
+        self.shots, self.seed = shots, seed
+        self.mitigation = sorted(mitigation, key=lambda m: m.stage)
+        self.transpiler = Transpiler(self.provider.device, optimization_level, seed)
+        self.dispatcher = Dispatcher(self.provider, seed)
+        self._rng = np.random.default_rng(seed)
+        self._parts: WeakKeyDictionary[CompiledCircuit, Parts] = WeakKeyDictionary()
+
+    @property
+    def gradient(self) -> Gradient:
+        from qmm.quantum.gradients import ParameterShift
+
+        return ParameterShift()
+
+    @torch.no_grad()
+    def submit(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, shots: int | None = None) -> EstimateJob:
+        """Begins to estimate a circuit's outputs.
+
+        Args:
+            circuit: What to run.
+            inputs: (N, n_inputs) radians.
+            weights: (W,), or (N, W).
+            shots: In place of the backend's own number.
+        """
+        if circuit not in self._parts:
+            self._parts[circuit] = parts(circuit.circuit)
+        found = self._parts[circuit]
+        bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1).double().numpy(force=True)
+        parameters = (*circuit.circuit.inputs, *circuit.circuit.weights)
+        shots = self.shots if shots is None else shots
+        request = Request(circuit.circuit.quantum_circuit, parameters, bindings, found.measurement, shots)
+        expansion = self.expand(request)
+
+        def finish(estimates: list[Estimates]) -> Estimates:
+            values, variances = expansion.combine(estimates)
+            return Estimates(found.assemble(values), found.assemble_variances(variances))
+
+        return EstimateJob(self.dispatcher.submit(expansion.requests), finish, inputs)
+
+    def expand(self, request: Request) -> Expansion:
+        """What is really run for a request: mitigated, and in the device's instruction set."""
+        execution = Execution(self.provider.device, self.provider.noise_model, self._rng, self._run, self.transpiler)
+        logical = [m for m in self.mitigation if m.stage < Mitigation.PHYSICAL]
+        steps: list[Callable[[Request], Expansion]] = [
+            *(_step(m, execution) for m in logical),
+            lambda request: Expansion([self.transpiler(request)], _only),
+            *(_step(m, execution) for m in self.mitigation[len(logical) :]),
+        ]
+        return nested(request, steps)
+
+    def _run(self, requests: Sequence[Request]) -> list[Estimates]:
+        return self.dispatcher.submit(requests).result()
+
+
+def nested(request: Request, steps: Sequence[Callable[[Request], Expansion]]) -> Expansion:
+    """The first step expands the request, the next each of its requests, and so on; combined from the last to the first."""
+    if not steps:
+        return Expansion([request], _only)
+    first = steps[0](request)
+    inner = [nested(r, steps[1:]) for r in first.requests]
+
+    def combine(estimates: Sequence[Estimates]) -> Estimates:
+        rest = iter(estimates)
+        return first.combine([part.combine([next(rest) for _ in part.requests]) for part in inner])
+
+    return Expansion([r for part in inner for r in part.requests], combine)
+
+
+def _step(mitigation: Mitigation, execution: Execution) -> Callable[[Request], Expansion]:
+    return lambda request: mitigation.expand(request, execution)
+
+
+def _only(estimates: Sequence[Estimates]) -> Estimates:
+    (found,) = estimates
+    return found
