@@ -13,7 +13,7 @@ from qiskit_aer.noise import thermal_relaxation_error
 from qmm.circuits import HardwareCost, device, devices, hardware_cost, measured, settings, shots
 from qmm.errors import InputError
 from qmm.fusion import QuantumFusion
-from qmm.quantum import Circuit
+from qmm.quantum import Circuit, CircuitError
 
 
 @pytest.fixture(scope="module")
