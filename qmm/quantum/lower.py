@@ -63,17 +63,17 @@ def _instruction(gate: Any, qubits: tuple[int, ...], used: set[int]) -> Iterator
     if name in _IGNORED or (name == "reset" and not used.intersection(qubits)):
         return
     if isinstance(gate, AnnotatedOperation):
-        yield from _definition(_synthesise(gate), qubits, used)
+        yield from _definition(synthesised(gate), qubits, used)
     elif isinstance(gate, PauliEvolutionGate):
         yield from _evolution(gate, qubits)
     elif isinstance(gate, Gate) and (generated := _generated(gate)):
         yield from _turned(*generated, gate.params[0], qubits)
-    elif name in ("u", "u2", "u3") and _is_parametrised(gate):
+    elif name in ("u", "u2", "u3") and is_parametrised(gate):
         theta, phi, lam = gate.params if len(gate.params) == 3 else (np.pi / 2, *gate.params)
         yield Rotation((qubits[0],), "Z", lam)
         yield Rotation((qubits[0],), "Y", theta)
         yield Rotation((qubits[0],), "Z", phi)
-    elif isinstance(gate, Gate) and not _is_parametrised(gate) and (fixed := _fixed(gate, qubits)) is not None:
+    elif isinstance(gate, Gate) and not is_parametrised(gate) and (fixed := _fixed(gate, qubits)) is not None:
         yield from fixed
     elif getattr(gate, "definition", None) is not None and not getattr(gate, "blocks", ()):
         yield from _definition(gate.definition, qubits, used)
@@ -97,13 +97,13 @@ def _definition(circuit: QuantumCircuit, qubits: tuple[int, ...], used: set[int]
         inner.update(own)
 
 
-def _synthesise(gate: AnnotatedOperation) -> QuantumCircuit:
+def synthesised(gate: AnnotatedOperation) -> QuantumCircuit:
     circuit = QuantumCircuit(gate.num_qubits)
     circuit.append(gate, range(gate.num_qubits))
     return HighLevelSynthesis()(circuit)
 
 
-def _is_parametrised(gate: Instruction) -> bool:
+def is_parametrised(gate: Instruction) -> bool:
     return any(isinstance(p, ParameterExpression) and p.parameters for p in gate.params)
 
 
