@@ -1,11 +1,13 @@
 """Where a circuit runs, and how its values are differentiated: the bases of the two parts that a QuantumLayer is given."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from qmm.quantum.compiled import CompiledCircuit
+from qmm.quantum.errors import CircuitError
 
 
 class Job(Protocol):
@@ -14,6 +16,18 @@ class Job(Protocol):
     def result(self) -> Tensor:
         """(B, n_outputs), when they are there."""
         ...
+
+
+class Evaluation(NamedTuple):
+    """One of several circuits to run together."""
+
+    circuit: CompiledCircuit
+    inputs: Tensor
+    """(B, n_inputs) radians"""
+    weights: Tensor
+    """(W,), or (B, W)"""
+    shots: int | None = None
+    """In place of the backend's own number."""
 
 
 class Backend(ABC):
@@ -33,6 +47,15 @@ class Backend(ABC):
             inputs: (B, n_inputs) radians.
             weights: (W,), or (B, W) for weights of each sample's own; they have the dtype of `inputs`.
         """
+
+    def submit_many(self, evaluations: Sequence[Evaluation]) -> Sequence[Job]:
+        """Begins to compute the values of several circuits, together where the backend can.
+
+        Raises CircuitError for a number of shots where the backend has none to change.
+        """
+        if any(evaluation.shots is not None for evaluation in evaluations):
+            raise CircuitError(f"shots were given for {type(self).__name__}, which takes no number of them; leave shots out")
+        return [self.submit(e.circuit, e.inputs, e.weights) for e in evaluations]
 
 
 class Gradient(ABC):

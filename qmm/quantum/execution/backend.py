@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 from torch import Tensor
 
-from qmm.quantum.backends import Backend, Gradient
+from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.dispatch import Dispatcher
@@ -103,20 +104,29 @@ class PrimitiveBackend(Backend):
             weights: (W,), or (N, W).
             shots: In place of the backend's own number.
         """
-        if circuit not in self._parts:
-            self._parts[circuit] = parts(circuit.circuit)
-        found = self._parts[circuit]
+        return self.submit_many([Evaluation(circuit, inputs, weights, shots)])[0]
+
+    @torch.no_grad()
+    def submit_many(self, evaluations: Sequence[Evaluation]) -> list[EstimateJob]:
+        """Begins to estimate the outputs of several circuits in one job, each with its own number of shots."""
+        prepared = [self._prepare(evaluation) for evaluation in evaluations]
+        future = self.dispatcher.submit([request for expansion, _ in prepared for request in expansion.requests])
+        jobs, first = [], 0
+        for evaluation, (expansion, own) in zip(evaluations, prepared, strict=True):
+            last = first + len(expansion.requests)
+            jobs.append(EstimateJob(future, partial(_finish, expansion, own, slice(first, last)), evaluation.inputs))
+            first = last
+        return jobs
+
+    def _prepare(self, evaluation: Evaluation) -> tuple[Expansion, Parts]:
+        compiled, inputs, weights, shots = evaluation
+        if compiled not in self._parts:
+            self._parts[compiled] = parts(compiled.circuit)
+        own = self._parts[compiled]
         bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1).double().numpy(force=True)
-        parameters = (*circuit.circuit.inputs, *circuit.circuit.weights)
+        parameters = (*compiled.circuit.inputs, *compiled.circuit.weights)
         shots = self.shots if shots is None else shots
-        request = Request(circuit.circuit.quantum_circuit, parameters, bindings, found.measurement, shots)
-        expansion = self.expand(request)
-
-        def finish(estimates: list[Estimates]) -> Estimates:
-            values, variances = expansion.combine(estimates)
-            return Estimates(found.assemble(values), found.assemble_variances(variances))
-
-        return EstimateJob(self.dispatcher.submit(expansion.requests), finish, inputs)
+        return self.expand(Request(compiled.circuit.quantum_circuit, parameters, bindings, own.measurement, shots)), own
 
     def expand(self, request: Request) -> Expansion:
         """What is really run for a request: mitigated, and in the device's instruction set."""
@@ -145,6 +155,11 @@ def nested(request: Request, steps: Sequence[Callable[[Request], Expansion]]) ->
         return first.combine([part.combine([next(rest) for _ in part.requests]) for part in inner])
 
     return Expansion([r for part in inner for r in part.requests], combine)
+
+
+def _finish(expansion: Expansion, own: Parts, place: slice, estimates: list[Estimates]) -> Estimates:
+    values, variances = expansion.combine(estimates[place])
+    return Estimates(own.assemble(values), own.assemble_variances(variances))
 
 
 def _step(mitigation: Mitigation, execution: Execution) -> Callable[[Request], Expansion]:
