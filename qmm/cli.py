@@ -1,4 +1,4 @@
-"""The command line: `qmm fit | validate | test | predict | circuit | study`. Names no wing; configurations do."""
+"""The command line: `qmm fit | validate | test | predict | circuit | backends | study`. Names no wing; configurations do."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test split",
     "predict": "label or describe files with a checkpoint, or ask it about them",
     "circuit": "draw, count and cost a fusion's circuits; `circuit sweep`: over qubits and layers",
+    "backends": "run a checkpoint on simulators with noise, on hardware: values, predictions, costs",
     "study": "compare arms over seeds; resumable",
 }
 
@@ -38,6 +39,10 @@ def main(args: list[str] | None = None) -> None:
             from qmm.costs.cli import main as circuit
 
             circuit(given[1:])
+        elif command == "backends":
+            from qmm.backends.cli import main as backends
+
+            backends(given[1:])
         elif command == "study":
             from qmm.study.cli import main as study
 

@@ -129,6 +129,15 @@ def test_precedence_is_checkpoint_configs_flags(
     assert by_flag.model.model.fusion.layers == 1
 
 
+def test_a_run_begins_from_the_weights_of_another(qmm: Qmm, trained: Path, tmp_path: Path) -> None:
+    idle = ["--trainer.max_epochs", "0", "--trainer.log_every_n_steps", "1"]
+    qmm("fit", "--weights", last(trained), *idle, "--runs", tmp_path, "--name", "again")
+    assert metrics(tmp_path / "again") == metrics(trained)
+    wider = ("--model.init_args.model.vision.compressor.init_args.features", "4")
+    refused = qmm("fit", "--weights", last(trained), *wider, "--runs", tmp_path, "--name", "wider", ok=False)
+    assert "the checkpoint belongs to another model" in refused.stderr
+
+
 def test_a_checkpoint_of_another_shape_is_refused(qmm: Qmm, trained: Path, tmp_path: Path) -> None:
     flags = ["--model.init_args.model.fusion.init_args.layers", "2", "--runs", tmp_path]
     refused = qmm("test", "--ckpt_path", last(trained), *flags, ok=False)

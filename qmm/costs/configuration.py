@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
 
 from qmm.contracts import Compressor, Decoder, Fusion
 from qmm.errors import InputError
 from qmm.model import counterpart_of
-from qmm.training.cli import ConfigurationCLI
+from qmm.training.cli import ConfigurationCLI, instantiate
 
 _NAMED = ("vision", "audio", "text")  # the modalities that MultimodalModel has arguments for, in its order
 
@@ -63,7 +62,7 @@ def build(plain: Mapping[str, Any], **changes: Any) -> Configured:
         raise InputError("the model has no modality; give it at least one branch (vision, audio, text or others)")
     entries = {m: _entry(branch["compressor"]) for m, branch in branches.items()}
     own = fusion_config(plain)
-    fusion = _make(Fusion, {**own, "init_args": {**(own.get("init_args") or {}), **changes}})
+    fusion = instantiate(Fusion, {**own, "init_args": {**(own.get("init_args") or {}), **changes}})
     widths = {modality: entry.features for modality, entry in entries.items()}
     fusion.build(widths)
     data = plain.get("data") or {}
@@ -97,15 +96,8 @@ def _arguments(config: Any) -> Mapping[str, Any]:
 
 
 def _entry(config: Any) -> Entry:
-    compressor = _make(Compressor, config)
+    compressor = instantiate(Compressor, config)
     return Entry(compressor.features, compressor.low, compressor.high)
-
-
-def _make(kind: type, config: Any) -> Any:
-    """The object that a parsed part of a configuration describes."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--part", type=kind)
-    return parser.instantiate_classes(parser.parse_object({"part": config})).part
 
 
 def _decoder(config: Mapping[str, Any], data: Mapping[str, Any]) -> Decoder:
@@ -113,7 +105,7 @@ def _decoder(config: Mapping[str, Any], data: Mapping[str, Any]) -> Decoder:
     arguments = dict(config.get("init_args") or {})
     if "classes" in arguments and not arguments["classes"]:
         arguments["classes"] = _classes(data)
-    return _make(Decoder, {**config, "init_args": arguments})
+    return instantiate(Decoder, {**config, "init_args": arguments})
 
 
 def _classes(data: Mapping[str, Any]) -> list[str] | None:
@@ -121,7 +113,7 @@ def _classes(data: Mapping[str, Any]) -> list[str] | None:
     if given or not data:
         return given
     try:
-        return _make(LightningDataModule, data).classes
+        return instantiate(LightningDataModule, data).classes
     except (InputError, OSError) as error:
         raise InputError(
             f"how large the counterpart is depends on the number of classes, and the data that names them cannot be read "

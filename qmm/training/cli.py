@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -20,7 +21,7 @@ from qmm.decoders.speaker import speaks
 from qmm.errors import InputError
 from qmm.suggestions import suggestions
 from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder, SampleLogger
-from qmm.training.checkpoints import read_checkpoint
+from qmm.training.checkpoints import check_shapes, read_checkpoint
 
 QUIET = (
     "`isinstance.treespec, LeafSpec",  # Lightning 2.6 with torch 2.14, at every save
@@ -89,6 +90,9 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--name", type=str, default="default", help="The run's name: its folder is RUNS/NAME.")
         parser.add_argument("--runs", type=str, default="runs", help="The folder of all runs.")
         parser.add_argument("--cache", type=str | None, default=None, help="Folder where features of frozen encoders are kept.")
+        parser.add_argument(
+            "--weights", type=str | None, default=None, help="A checkpoint to begin from, with a new optimiser and schedule."
+        )
         parser.add_argument("--pictures", type=bool, default=True, help="Draw the circuit, learning curves and examples.")
         parser.add_argument(
             "--score_on", type=Literal["val", "test"] | None, default=None, help="Split after fit (default: test, else val)."
@@ -99,7 +103,9 @@ class TrainingCLI(LightningCLI):
         given = list(sys.argv[1:] if args is None else args)
         flags = argparse.ArgumentParser(add_help=False)
         flags.add_argument("--ckpt_path")
-        path = flags.parse_known_args(given)[0].ckpt_path
+        flags.add_argument("--weights")
+        found = flags.parse_known_args(given)[0]
+        path = found.weights if found.ckpt_path in (None, "null") else found.ckpt_path
         if path is None or path in ("last", "null"):
             self.config = parser.parse_args(given)
             return
@@ -166,6 +172,14 @@ class TrainingCLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
+    def before_fit(self) -> None:
+        """Begin from the weights of another run, if asked to."""
+        path = self._get(self.config, "weights")
+        if path is not None and self.config[self.subcommand]["ckpt_path"] is None:
+            state = read_checkpoint(path)["state_dict"]
+            check_shapes(self.model.state_dict(), state)
+            self.model.load_state_dict(state)
+
     def after_fit(self) -> None:
         """Evaluate the weights the training ended with: none are chosen by their score on the data they are scored on."""
         if self.trainer_setting("fast_dev_run") or self.trainer.interrupted:
@@ -215,6 +229,13 @@ class ConfigurationCLI(TrainingCLI):
 
     def after_instantiate_classes(self) -> None:
         pass
+
+
+def instantiate(kind: Any, config: Any) -> Any:
+    """The object of this type that a parsed part of a configuration describes."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=kind)
+    return parser.instantiate_classes(parser.parse_object({"part": config})).part
 
 
 def _as_config(known: dict[str, Any]) -> dict[str, Any]:

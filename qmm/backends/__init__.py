@@ -1,0 +1,1 @@
+"""`qmm backends`: one trained model, run on one backend after the other."""
