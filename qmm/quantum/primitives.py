@@ -1,9 +1,10 @@
 """Qiskit's primitives on the exact engine: drop-ins for StatevectorEstimator and StatevectorSampler that run all the
 bindings of a circuit as one batch."""
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -109,6 +110,12 @@ class ExactSampler(BaseSamplerV2):
         """
         self._default_shots, self._seed, self._device = default_shots, seed, torch.device(device)
         self._compiled: Cache[_Measured] = Cache()
+
+    def reseeded(self, seed: Seed) -> Self:
+        """The same with other random numbers; compiled circuits are shared."""
+        other = copy.copy(self)
+        other._seed = seed
+        return other
 
     @property
     def default_shots(self) -> int:
