@@ -1,6 +1,6 @@
 """PrimitiveBackend: circuits run by any of Qiskit's V2 primitives, from a simulator to hardware."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.dispatch import Dispatcher
 from qmm.quantum.execution.providers import Given, Provider
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request, arranged
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.settings import Parts, parts
 
@@ -32,6 +32,8 @@ class Execution(NamedTuple):
     run: Callable[[Sequence[Request]], list[Estimates]]
     """Runs requests at once, for calibration. They are not mitigated."""
     transpile: Callable[[Request], Request]
+    memory: dict[Hashable, Any]
+    """What mitigations keep of a backend, calibrations for instance; their keys begin with a name of their own."""
 
 
 class EstimateJob:
@@ -77,15 +79,16 @@ class PrimitiveBackend(Backend):
         optimization_level: int = 3,
         seed: int = 0,
     ):
-        """Raises CircuitError for shots that are not positive, and for a primitive that is none."""
+        """Raises CircuitError for shots that are not positive, a primitive that is none, mitigations that exclude each other."""
         if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
             raise CircuitError(f"shots={shots!r}; a circuit is run at least once: give a whole number, 1000 for instance")
         self.provider = primitive if isinstance(primitive, Provider) else Given(primitive)
         self.shots, self.seed = shots, seed
-        self.mitigation = sorted(mitigation, key=lambda m: m.stage)
+        self.mitigation = arranged(mitigation)
         self.transpiler = Transpiler(self.provider.device, optimization_level, seed)
         self.dispatcher = Dispatcher(self.provider, seed)
         self._rng = np.random.default_rng(seed)
+        self._memory: dict[Hashable, Any] = {}
         self._parts: WeakKeyDictionary[CompiledCircuit, Parts] = WeakKeyDictionary()
 
     @property
@@ -130,7 +133,9 @@ class PrimitiveBackend(Backend):
 
     def expand(self, request: Request) -> Expansion:
         """What is really run for a request: mitigated, and in the device's instruction set."""
-        execution = Execution(self.provider.device, self.provider.noise_model, self._rng, self._run, self.transpiler)
+        execution = Execution(
+            self.provider.device, self.provider.noise_model, self._rng, self._run, self.transpiler, self._memory
+        )
         logical = [m for m in self.mitigation if m.stage < Mitigation.PHYSICAL]
         steps: list[Callable[[Request], Expansion]] = [
             *(_step(m, execution) for m in logical),

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
+from qmm.quantum.errors import CircuitError
 from qmm.quantum.settings import Measurement
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Request(NamedTuple):
     """The physical qubit of each of the circuit's, where it is prescribed; None leaves it to the transpiler."""
     reader: Reader | None = None
     """How bits are read where averages of them are not all; only samplers can."""
+    variants: int = 1
+    """How many requests like this one, drawn at random, share the shots: what is randomized later needs fewer of its own."""
 
 
 class Expansion(NamedTuple):
@@ -72,7 +76,22 @@ class Mitigation(ABC):
     stage: ClassVar[int]
     needs_sampler: ClassVar[bool] = False
     """Whether it needs bits, which an estimator does not give."""
+    reads_out: ClassVar[bool] = False
+    """Whether it reads what is measured in a way of its own, as all that need bits do: one mitigation at most can."""
 
     @abstractmethod
     def expand(self, request: Request, execution: "Execution") -> Expansion:
         """Raises CircuitError where the request or the device is not one that it can work with."""
+
+
+def arranged(mitigations: Sequence[Mitigation]) -> list[Mitigation]:
+    """In the order of their stages. Raises CircuitError for two of a kind, and where two want to read what is measured."""
+    found = sorted(mitigations, key=lambda m: m.stage)
+    names = [type(m).__name__ for m in found]
+    for first, second in pairwise(names):
+        if first == second:
+            raise CircuitError(f"{first} came twice, and would mitigate what it has mitigated; keep one of them")
+    readers = [name for name, m in zip(names, found, strict=True) if m.reads_out or m.needs_sampler]
+    if len(readers) > 1:
+        raise CircuitError(f"{' and '.join(readers)} each read what is measured in a way of their own; keep one of them")
+    return found
