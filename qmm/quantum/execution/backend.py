@@ -79,7 +79,7 @@ class PrimitiveBackend(Backend):
         optimization_level: int = 3,
         seed: int = 0,
     ):
-        """Raises CircuitError for shots that are not positive, a primitive that is none, mitigations that do not go together."""
+        """Raises CircuitError for shots below one, a primitive that is none, and mitigations that do not go together."""
         if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
             raise CircuitError(f"shots={shots!r}; a circuit is run at least once: give a whole number, 1000 for instance")
         self.provider = primitive if isinstance(primitive, Provider) else Given(primitive)
