@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -64,10 +65,15 @@ def run(task: Any, samples: Samples, setup: Setup) -> Outcome:
     seconds = time.perf_counter() - began
     context = Context(samples.features, samples.present, samples.batch.prompts)
     output = ModelOutput(samples.features, samples.angles, fused, model.decoder(fused, context))
+    return Outcome(fused, model.decoder.predict(output.prediction), _metrics(task, output, samples.batch), seconds)
+
+
+def _metrics(task: Any, output: ModelOutput, batch: Batch) -> dict[str, float]:
     metrics = task.make_metrics()
-    task.update_metrics(metrics, task.scores_of(output, samples.batch), samples.batch, output)
-    found = {name: float(value) for name, value in metrics.compute().items() if torch.as_tensor(value).numel() == 1}
-    return Outcome(fused, model.decoder.predict(output.prediction), found, seconds)
+    task.update_metrics(metrics, task.scores_of(output, batch), batch, output)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No (positive|negative) samples")  # of a class that a small subset lacks
+        return {name: float(value) for name, value in metrics.compute().items() if torch.as_tensor(value).numel() == 1}
 
 
 def compared(outcome: Outcome, exact: Outcome) -> dict[str, float]:
