@@ -7,6 +7,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Clifford, PauliList
 
 from qmm.quantum.circuit import Circuit, Probabilities
+from qmm.quantum.lower import is_parametrised
 
 _MOST_STRINGS = 1024  # followed one by one; what branches further is followed qubit by qubit
 _GENERATORS = {  # Pauli strings that commute with each other (u: three turns, the last first), label[i] on the gate's qubit i
@@ -100,7 +101,7 @@ class _Front:
 
 def _clifford(operation: Operation) -> Clifford | None:
     """None where it is none, or too wide to be worth the question."""
-    if operation.num_qubits > 2:
+    if operation.num_qubits > 2 or is_parametrised(operation):
         return None
     try:
         return Clifford(operation)

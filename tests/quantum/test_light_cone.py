@@ -5,7 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.circuit.library import CPhaseGate, CRXGate, CRYGate, CRZGate, PhaseGate, RXXGate, RYYGate, RZXGate, RZZGate, UGate
+from qiskit.circuit.library import (
+    CPhaseGate,
+    CRXGate,
+    CRYGate,
+    CRZGate,
+    PauliEvolutionGate,
+    PhaseGate,
+    RXXGate,
+    RYYGate,
+    RZXGate,
+    RZZGate,
+    UGate,
+)
 from qiskit.quantum_info import SparsePauliOp
 from torch import Tensor
 
@@ -104,3 +116,11 @@ def test_inputs_stay_and_so_does_what_is_needed() -> None:
     assert felt.inputs == (x,)
     assert felt.weights == (w,)
     assert expectations(felt, torch.tensor([[2.0]]), torch.tensor([0.5])).item() == pytest.approx(0.87758, abs=1e-4)
+
+
+def test_time_evolutions_are_followed() -> None:
+    circuit, times = QuantumCircuit(2), [Parameter("s"), Parameter("t")]
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["X"]), time=times[0]), [0])
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["X"]), time=times[1] ** 2), [1])
+    felt = drop_unfelt(Circuit.of(circuit, [], times, [SparsePauliOp("IZ")]))
+    assert felt.weights == (times[0],)

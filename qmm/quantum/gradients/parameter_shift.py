@@ -1,11 +1,11 @@
 """The parameter-shift rule."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from qmm.quantum.compiled import CompiledCircuit
-from qmm.quantum.gradients.estimated import EstimatedGradient, Stencil, slopes
+from qmm.quantum.gradients.estimated import EstimatedGradient, Stencil
+from qmm.quantum.gradients.evaluating import Points
 from qmm.quantum.gradients.unrolling import unroll
 
 
@@ -19,11 +19,9 @@ class ParameterShift(EstimatedGradient):
 
     def stencil(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
         unrolled = unroll(circuit)
-        chosen = np.flatnonzero(unrolled.of_inputs & wanted[0] | unrolled.of_weights & wanted[1])
+        chosen = unrolled.chosen(wanted)
         steps = torch.eye(len(unrolled.of_inputs), dtype=torch.float64)[chosen] * torch.pi / 2
         angles = unrolled.angles.evaluate(inputs, weights).expand(len(inputs), -1)
         points = angles.unsqueeze(1) + torch.cat([steps, -steps])
-        of_angles = slopes(unrolled.angles, chosen, inputs, weights) / 2
-        return Stencil(
-            unrolled.compiled, points, torch.empty(0, dtype=torch.float64), torch.cat([of_angles, -of_angles], dim=1)
-        )
+        halves = unrolled.slopes(chosen, inputs, weights) / 2
+        return Stencil([Points(unrolled.compiled, points, points[..., :0])], torch.cat([halves, -halves], dim=1))

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from qiskit.circuit import AnnotatedOperation, ControlledGate, Parameter, QuantumCircuit
 from qiskit.circuit.library import (
@@ -21,6 +22,7 @@ from qiskit.circuit.library import (
     ZGate,
 )
 from qiskit.quantum_info import SparsePauliOp
+from torch import Tensor
 
 from qmm.quantum.angles import Angles, collect, free_parameters
 from qmm.quantum.circuit import Circuit
@@ -48,6 +50,23 @@ class Unrolled(NamedTuple):
     """(A,): which of them depend on inputs."""
     of_weights: NDArray[np.bool_]
     """(A,): which of them depend on weights."""
+
+    def chosen(self, wanted: tuple[bool, bool]) -> NDArray[np.int64]:
+        """The places of the angles that derivatives by inputs, and by weights, need where they are wanted."""
+        return np.flatnonzero(self.of_inputs & wanted[0] | self.of_weights & wanted[1])
+
+    def slopes(self, chosen: NDArray[np.int64], inputs: Tensor, weights: Tensor) -> Tensor:
+        """(B or 1, chosen angles, n_inputs + n_weights): their derivatives by each input, then by each weight.
+
+        Inputs are (B, n_inputs), weights (B, n_weights).
+        """
+        identity = torch.eye(len(self.of_inputs), dtype=torch.float64)[chosen]
+        if not self.angles.formulas:  # those of any sample are those of all
+            inputs, weights = inputs[:1], weights[:1]
+        count, at = len(inputs), [t.repeat_interleave(len(chosen), dim=0) for t in (inputs, weights)]
+        pulled = self.angles.pullback(identity.repeat(count, 1), *at)
+        found = [torch.zeros_like(t) if p is None else p for t, p in zip(at, pulled, strict=True)]
+        return torch.cat(found, dim=1).unflatten(0, (count, len(chosen)))
 
 
 _KNOWN: WeakKeyDictionary[CompiledCircuit, Unrolled] = WeakKeyDictionary()
@@ -110,8 +129,8 @@ class _Unroller:
             self._define(gate.definition, qubits)
         else:
             raise CircuitError(
-                f"there is no rule that differentiates {gate.name!r} by shifts; write it with rotations, phases and fixed gates, "
-                "or give it a definition of such gates"
+                f"there is no rule that differentiates {gate.name!r} by shifts; write it with rotations, phases and fixed "
+                "gates, or give it a definition of such gates"
             )
 
     def _define(self, circuit: QuantumCircuit, qubits: Any) -> None:
@@ -169,8 +188,8 @@ class _Unroller:
                 raise CircuitError("the Hamiltonian has complex coefficients; a time evolution needs real ones")
             if len(terms.paulis.group_commuting()) > 1:
                 raise CircuitError(
-                    "the terms of the Hamiltonian do not commute, so that its time obeys no shift rule; evolve under each group "
-                    "of commuting terms in turn (a product formula), or take FiniteDifference or SPSA"
+                    "the terms of the Hamiltonian do not commute, so that its time obeys no shift rule; evolve under each "
+                    "group of commuting terms in turn (a product formula), or take FiniteDifference or SPSA"
                 )
             for pauli, coefficient in zip(terms.paulis, terms.coeffs.real, strict=True):
                 self._pauli_turn(pauli.to_label()[::-1], 2 * coefficient * gate.time, qubits)
