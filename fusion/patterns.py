@@ -1,5 +1,6 @@
 """Presence patterns: rows of a batch that have the same modalities pass through one circuit together."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -41,20 +42,28 @@ def fuse_by_pattern(
 
 
 class PatternCache(Generic[T]):
-    """What was made for a pattern of modalities, the most recently used ones kept. Copies and pickles start empty."""
+    """What was made for a pattern of modalities, the most recently used ones kept.
+
+    Threads may share it; copies and pickles start empty.
+    """
 
     def __init__(self, make: Callable[[tuple[str, ...]], T], kept: int = _KEPT):
         self._make, self._kept = make, kept
         self._made: OrderedDict[tuple[str, ...], T] = OrderedDict()
+        self._lock = threading.Lock()
 
     @torch.compiler.disable  # circuits are compiled as they are; torch.compile has nothing to look for in Qiskit
     def __getitem__(self, modalities: tuple[str, ...]) -> T:
-        if modalities not in self._made:
-            self._made[modalities] = self._make(modalities)
-            if len(self._made) > self._kept:
-                self._made.popitem(last=False)
-        self._made.move_to_end(modalities)
-        return self._made[modalities]
+        with self._lock:
+            if modalities not in self._made:
+                self._made[modalities] = self._make(modalities)
+                if len(self._made) > self._kept:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(modalities)
+            return self._made[modalities]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": OrderedDict()}
+        return {"make": self._make, "kept": self._kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]

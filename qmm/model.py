@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from qmm.config import Configurable
 from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
 from qmm.errors import InputError
+from qmm.overlap import Encoded, Inputs, Present, encode_and_fuse
 from qmm.quantum import Backend, Gradient
 from qmm.suggestions import did_you_mean
 from qmm.types import Batch, Context, Features, ModelOutput, Padded, rows_of
@@ -50,7 +51,10 @@ class MultimodalModel(Configurable, nn.Module):
     Modalities stand in the order vision, audio, text, then `others` as given; that is the order of the registers.
     `counterpart` replaces the fusion by one that it names itself (`fusion.counterparts`): another kind, equal capacity.
     `backend` and `gradient` say where the fusion's circuits run and how they are differentiated (default: exactly, by the
-    adjoint method); they are no part of what a checkpoint says of the model.
+    adjoint method). With `micro_batch`, so many rows are encoded at a time, and their circuits run while the next are encoded:
+    worth it where circuits take long. Encoders then see micro-batches, which the running statistics of some (BatchNorm) and
+    dropout's random numbers tell from whole ones, and a KernelFusion measures its landmarks once for each. None of the three
+    is part of what a checkpoint says of the model.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class MultimodalModel(Configurable, nn.Module):
         counterpart: str | None = None,
         backend: Backend | None = None,
         gradient: Gradient | None = None,
+        micro_batch: int | None = None,
     ):
         super().__init__()
+        if micro_batch is not None and micro_batch < 1:
+            raise InputError(f"micro_batch={micro_batch}; give a number of rows, 8 for instance, or leave it out")
         named = {"vision": vision, "audio": audio, "text": text, **(others or {})}
         self.branches: Mapping[str, Branch] = nn.ModuleDict({m: b for m, b in named.items() if b is not None})  # type: ignore[assignment]
         if not self.branches:
@@ -74,21 +81,24 @@ class MultimodalModel(Configurable, nn.Module):
         fusion.build(widths)
         self.fusion = counterpart_of(fusion, decoder, widths, counterpart) if counterpart else fusion
         self.fusion.run_on(backend, gradient)
-        self.decoder = decoder
+        self.decoder, self.micro_batch = decoder, micro_batch
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
         decoder.build(self.fusion.out_features, {m: branch.encoder.dim for m, branch in self.branches.items()})
 
     def config_arguments(self) -> dict[str, Any]:
-        """Without backend and gradient: what was trained here may run anywhere."""
-        return {k: v for k, v in super().config_arguments().items() if k not in ("backend", "gradient")}
+        """Without what says where circuits run, and when: what was trained here may run anywhere."""
+        return {k: v for k, v in super().config_arguments().items() if k not in ("backend", "gradient", "micro_batch")}
 
     def forward(self, batch: Batch) -> ModelOutput:
         present = batch.presence(self.branches)
-        features = {m: branch.encode(batch.inputs.get(m), present[m]) for m, branch in self.branches.items()}
-        angles = {m: branch.compress(features[m], present[m]) for m, branch in self.branches.items()}
-        fused = self.fusion(angles, present)
+        (features, angles), fused = encode_and_fuse(self.encode, self.fusion, batch.inputs, present, self.micro_batch)
         return ModelOutput(features, angles, fused, self.decoder(fused, Context(features, present, batch.prompts)))
+
+    def encode(self, inputs: Inputs, present: Present) -> Encoded:
+        """Inputs and (b,) bool by modality -> features and angles by modality."""
+        features = {m: branch.encode(inputs.get(m), present[m]) for m, branch in self.branches.items()}
+        return Encoded(features, {m: branch.compress(features[m], present[m]) for m, branch in self.branches.items()})
 
     def losses(self, output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
         """Named losses, weighted; their sum is what is trained: the decoder's, and each branch's auxiliary one."""

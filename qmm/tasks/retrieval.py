@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 from qmm.decoders.embeddings import EmbeddingDecoder, View, Views
 from qmm.errors import InputError
 from qmm.model import MultimodalModel
+from qmm.overlap import encode_and_fuse
 from qmm.retrieval import RetrievalMetrics, content_keys
 from qmm.suggestions import did_you_mean
 from qmm.tasks.base import MultimodalTask
@@ -73,14 +74,13 @@ class MultimodalRetrieval(MultimodalTask):
     def forward(self, batch: Batch) -> ModelOutput:
         """`prediction` are Views; `fused` (sides, B, F) is 0 where a side is missing."""
         present = batch.presence(self.model.branches)
-        features = {m: b.encode(batch.inputs.get(m), present[m]) for m, b in self.model.branches.items()}
-        angles = {m: b.compress(features[m], present[m]) for m, b in self.model.branches.items()}
-        fused, views = {}, {}
-        for name, members in self.sides.items():
-            here = torch.stack([present[m] for m in members]).any(0)
-            fused[name], embeddings = self._embed(angles, present, members, here)
-            views[name] = View(embeddings, here, self._keys(batch, members).to(here.device))
-        return ModelOutput(features, angles, torch.stack(list(fused.values())), Views(views, self.pairs))
+        model = self.model
+        (features, angles), fused = encode_and_fuse(model.encode, self._fuse, batch.inputs, present, model.micro_batch)
+        views = {}
+        for (name, members), own in zip(self.sides.items(), fused.unbind(1), strict=True):
+            here = _any_of(members, present)
+            views[name] = View(self._embed(own, here), here, self._keys(batch, members).to(here.device))
+        return ModelOutput(features, angles, fused.transpose(0, 1), Views(views, self.pairs))
 
     def embed(self, batch: Batch) -> Tensor:
         """(B, E), of everything that each sample has."""
@@ -94,20 +94,29 @@ class MultimodalRetrieval(MultimodalTask):
             metric.detailed = self.trainer.state.fn != "fit"  # a curve for each direction would hide the others
         metrics.update(scores, batch.ids)
 
-    def _embed(
-        self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor], members: Sequence[str], here: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Fused features (B, F) and embeddings (B, E) of these modalities alone."""
+    def _fuse(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """(b, sides, F): the fused features of each side's modalities alone, 0 where it has none."""
+        return torch.stack([self._fuse_side(angles, present, members) for members in self.sides.values()], dim=1)
+
+    def _fuse_side(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor], members: Sequence[str]) -> Tensor:
+        here = _any_of(members, present)
         rows = here.nonzero().squeeze(1)
         nothing = torch.zeros(len(here), self.model.fusion.out_features, device=here.device)
-        blank = torch.zeros(len(here), self._dim, device=here.device)
         if not len(rows):
-            return nothing, blank
+            return nothing
         seen = {m: (flags if m in members else torch.zeros_like(flags))[rows] for m, flags in present.items()}
         own = {m: torch.where(seen[m].unsqueeze(1), x[rows], torch.zeros_like(x[rows])) for m, x in angles.items()}
         fused = self.model.fusion(own, seen)
-        embeddings = self.model.decoder(fused)
-        return nothing.to(fused.dtype).index_copy(0, rows, fused), blank.to(embeddings.dtype).index_copy(0, rows, embeddings)
+        return nothing.to(fused.dtype).index_copy(0, rows, fused)
+
+    def _embed(self, fused: Tensor, here: Tensor) -> Tensor:
+        """(B, F) -> (B, E), 0 where a side is missing."""
+        rows = here.nonzero().squeeze(1)
+        blank = torch.zeros(len(here), self._dim, device=here.device)
+        if not len(rows):
+            return blank
+        embeddings = self.model.decoder(fused[rows])
+        return blank.to(embeddings.dtype).index_copy(0, rows, embeddings)
 
     def _keys(self, batch: Batch, members: Sequence[str]) -> Tensor:
         if self.relevant == "sample":
@@ -116,6 +125,11 @@ class MultimodalRetrieval(MultimodalTask):
         return (
             labels if (labels >= 0).all() else torch.where(labels >= 0, labels, content_keys(batch, members).to(labels.device))
         )
+
+
+def _any_of(members: Sequence[str], present: Mapping[str, Tensor]) -> Tensor:
+    """(B,) bool: which samples have one of these modalities at least."""
+    return torch.stack([present[m] for m in members]).any(0)
 
 
 def resolve_pairs(
