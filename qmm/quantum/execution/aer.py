@@ -1,68 +1,88 @@
 """Aer: qiskit-aer's simulators as a provider, with the noise of a device or with noise that is written down."""
 
-import difflib
+import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.devices import device as snapshot
+from qmm.quantum.execution.noise import Noise, clifford_device, unknown
 from qmm.quantum.execution.providers import Provider
 
 if TYPE_CHECKING:
-    pass
+    from qmm.quantum.execution.simulation import Simulation
 
+_HOW = ("max_parallel_threads", "device", "fusion_threshold")  # what decides about speed alone
 METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state", "stabilizer")
 
 
 class Aer(Provider):
-    """qiskit-aer's simulators.
+    """Simulated devices, noise and all.
+
+    Of a device, only the qubits that a circuit touches are simulated. Where all measurements are final, the probabilities of
+    the outcomes are computed once for each binding, and shots are drawn from them.
 
     Args:
-        method: "automatic", "statevector", "density_matrix", "matrix_product_state" or "stabilizer".
-        device: A device to imitate, gates, couplings and noise: the name of a snapshot, "fake_torino" for instance, or a
-            BackendV2. None: any gate between any qubits.
-        noise: In place of the device's own.
+        method: "statevector" (with noise: a trajectory for each shot), "density_matrix", "matrix_product_state" or "stabilizer"
+            of qiskit-aer; "automatic": what is fastest, for noisy circuits of up to 8 qubits our own density matrices, which
+            give what qiskit-aer's give.
+        device: A device to imitate, its gates, couplings and errors: the name of a snapshot, "fake_torino" for instance, or a
+            BackendV2, a real device perhaps. None: any gate between any qubits, or the device of `noise`.
+        noise: In place of the device's errors; in Python also a `qiskit_aer.noise.NoiseModel`.
         max_bond_dimension: Of matrix product states; None: no bound.
-        truncation_threshold: Of matrix product states: the smallest Schmidt coefficients are dropped while their squares sum to
-            less than this.
+        truncation_threshold: Of matrix product states: the smallest Schmidt coefficients are dropped as long as their squares
+            sum to less than this.
         gpu: Whether to simulate on a GPU.
-        primitive: "sampler": bits, read-out errors among them; "estimator": expectation values, without read-out errors, and
-            normal noise as from shots.
-        threads: At most this many; None: as many as there are cores.
+        primitive: "sampler": bits, with read-out errors. "estimator": expectation values, without read-out errors, with normal
+            noise of the size that shots would bring.
+        threads: At most this many; None: as many as torch uses.
+        options: More options of qiskit_aer.AerSimulator.
     """
 
     def __init__(
         self,
         method: str = "automatic",
         device: str | BackendV2 | None = None,
-        noise: Any = None,
+        noise: Noise | None = None,
         max_bond_dimension: int | None = None,
         truncation_threshold: float | None = None,
         gpu: bool = False,
         primitive: Literal["sampler", "estimator"] = "sampler",
         threads: int | None = None,
+        options: dict[str, Any] | None = None,
     ):
-        """Raises CircuitError for a method or a device that there is not."""
-        if method not in METHODS:
-            near = difflib.get_close_matches(str(method), METHODS, n=1)
-            raise CircuitError(f"there is no method {method!r}; " + (f"did you mean {near[0]!r}?" if near else f"{METHODS}"))
-        self.method, self._primitive = method, primitive
-        self._device = snapshot(device) if isinstance(device, str) else device
-        self._noise = noise
-        self._options: dict[str, Any] = {"method": method, "fusion_threshold": 2}
-        if max_bond_dimension is not None:
-            self._options["matrix_product_state_max_bond_dimension"] = max_bond_dimension
-        if truncation_threshold is not None:
-            self._options["matrix_product_state_truncation_threshold"] = truncation_threshold
-        if threads is not None:
-            self._options["max_parallel_threads"] = threads
+        """Raises CircuitError for a method, a device or an option that there is not, and for a GPU that there is not."""
+        _one_of("method", method, METHODS)
+        _one_of("primitive", primitive, ("sampler", "estimator"))
+        self.method, self._primitive, self._noise = method, primitive, noise
+        self._threads = threads or torch.get_num_threads()
+        self._device = self._choose_device(device)
+        wanted = {
+            "matrix_product_state_max_bond_dimension": max_bond_dimension,
+            "matrix_product_state_truncation_threshold": truncation_threshold,
+            "max_parallel_threads": self._threads,
+            "fusion_threshold": 2 if method in ("automatic", "density_matrix") else None,  # halves the time of density matrices
+            "device": "GPU" if gpu else None,
+            **(options or {}),
+        }
+        self._options = {name: value for name, value in wanted.items() if value is not None}
+        self._check_options(gpu)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return f"aer {self.method}" + (f" of {self._device.name}" if self._device else "")
+        parts = [self.method, *(f"{name}={value}" for name, value in sorted(self._options.items()) if name not in _HOW)]
+        if self._device is not None:
+            parts.append(self._device.name)
+        if isinstance(self._noise, Noise):
+            parts.append(repr(self._noise))
+        elif self._noise is not None:
+            model = repr(self._noise.to_dict(serializable=True)).encode()
+            parts.append(f"noise model {hashlib.sha256(model).hexdigest()[:12]}")
+        return f"aer {self._primitive} ({', '.join(parts)})"
 
     @property
     def device(self) -> BackendV2 | None:
@@ -70,31 +90,75 @@ class Aer(Provider):
 
     @cached_property
     def noise_model(self) -> Any:
-        from qiskit_aer.noise import NoiseModel
+        if self._noise is None:
+            if self._device is None or self.method == "stabilizer":
+                return None
+            from qiskit_aer.noise import NoiseModel
 
-        if self._noise is None and self._device is not None:
-            return NoiseModel.from_backend(self._device)
-        return self._noise
+            return NoiseModel.from_backend(self._device)  # seconds, for a large device: made when it is asked for
+        return self._model
 
     @cached_property
-    def simulator(self) -> Any:
-        """What runs circuits."""
-        from qiskit_aer import AerSimulator
+    def simulation(self) -> "Simulation":
+        """What all jobs share."""
+        from qmm.quantum.execution.region import Regions
+        from qmm.quantum.execution.simulation import Simulation
 
-        from qmm.quantum.execution.region import RegionSimulator
-
-        if self._device is None:
-            return AerSimulator(noise_model=self._noise, **self._options)
-        return RegionSimulator.of(self._device, self._noise, **self._options)
+        return Simulation(Regions(self._device, self._model, method=self.method, **self._options), self.method, self._threads)
 
     def sampler(self, seed: int) -> BaseSamplerV2 | None:
-        from qiskit_aer.primitives import SamplerV2
+        from qmm.quantum.execution.simulated import SimulatedSampler
 
-        return SamplerV2.from_backend(self.simulator, seed=seed) if self._primitive == "sampler" else None
+        return SimulatedSampler(self.simulation, seed) if self._primitive == "sampler" else None
 
     def estimator(self, seed: int) -> BaseEstimatorV2 | None:
-        from qiskit_aer.primitives import EstimatorV2
+        from qmm.quantum.execution.simulated import SimulatedEstimator
 
-        if self._primitive != "estimator":
-            return None
-        return EstimatorV2.from_backend(self.simulator, options={"run_options": {"seed_simulator": seed}})
+        return SimulatedEstimator(self.simulation, seed) if self._primitive == "estimator" else None
+
+    @cached_property
+    def _model(self) -> Any:
+        """The noise that was given, as a NoiseModel."""
+        if not isinstance(self._noise, Noise):
+            return self._noise
+        return self._noise.model()
+
+    def _choose_device(self, device: str | BackendV2 | None) -> BackendV2 | None:
+        from qiskit_aer.noise import NoiseModel
+
+        if not isinstance(self._noise, Noise | NoiseModel | None):
+            raise CircuitError(f"a {type(self._noise).__name__} came as noise; give a Noise, or a qiskit_aer NoiseModel")
+        if isinstance(device, str):
+            return snapshot(device)
+        if device is not None and not isinstance(device, BackendV2):
+            raise CircuitError(
+                f"a {type(device).__name__} came as device; give a name, 'fake_torino' for instance, or a BackendV2"
+            )
+        if device is None and isinstance(self._noise, Noise):
+            return self._noise.device()
+        if device is None and self.method == "stabilizer":
+            return clifford_device()
+        return device
+
+    def _check_options(self, gpu: bool) -> None:
+        from qiskit_aer import AerError, AerSimulator
+
+        plain = AerSimulator()
+        if gpu and "GPU" not in plain.available_devices():
+            raise CircuitError(
+                "qiskit-aer finds no GPU here; leave gpu out, or install qiskit-aer-gpu in the place of qiskit-aer, on Linux "
+                "with an NVIDIA GPU and its driver"
+            )
+        known = vars(plain.options)
+        for name in self._options:
+            if name not in known:
+                raise CircuitError(unknown("option of AerSimulator", name, known))
+        try:
+            AerSimulator(method=self.method, **self._options)
+        except AerError as error:
+            raise CircuitError(f"qiskit-aer refuses these options: {error.message}") from error
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise CircuitError(unknown(what, str(value), known))

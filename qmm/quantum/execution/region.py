@@ -1,7 +1,7 @@
 """Regions: what a circuit on a large device touches, simulated as a device of these few qubits with their noise.
 
 A circuit in the instruction set of a device is as wide as the device; most of these qubits stay idle. Simulating a region costs
-what the touched qubits cost. Gates, errors and read-out errors are those of the physical qubits, each gate's of its directed edge.
+what the touched qubits cost, with the gates, errors and read-out errors of these very qubits and of each directed edge.
 """
 
 import copy
@@ -11,15 +11,17 @@ from itertools import groupby
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit, QuantumRegister
+from qiskit.circuit import CircuitInstruction, Gate, QuantumCircuit, QuantumRegister
 from qiskit.providers import BackendV2, JobStatus, JobV1, Options
 from qiskit.result import Result
-from qiskit.transpiler import Target
+from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_aer.noise.passes import RelaxationNoisePass
 
 from qmm.quantum.pubs import Cache
+
+_NO_GATES = ("barrier", "measure", "reset", "delay")
 
 
 def touched(circuit: QuantumCircuit, also: Sequence[int] = ()) -> tuple[int, ...]:
@@ -70,6 +72,33 @@ def narrowed(circuit: QuantumCircuit, qubits: Sequence[int]) -> QuantumCircuit:
     return small
 
 
+def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
+    """The circuit with gates of one qubit that the device does not have written in those that it has; itself where it has all.
+
+    Measurements in another basis than Z bring such gates with them, behind the transpiler.
+    """
+    known = {*target.operation_names, *_NO_GATES}
+    foreign = {item.name: item for item in circuit.data if len(item.qubits) == 1 and not item.params and item.name not in known}
+    foreign = {name: item for name, item in foreign.items() if isinstance(item.operation, Gate)}
+    if not foreign:
+        return circuit
+    written = {name: _written(item, target) for name, item in foreign.items()}
+    found = circuit.copy_empty_like()
+    for item in circuit.data:
+        if item.name in written:
+            found.compose(written[item.name], item.qubits, inplace=True)
+        else:
+            found.append(item)
+    return found
+
+
+def _written(item: CircuitInstruction, target: Target) -> QuantumCircuit:
+    alone = QuantumCircuit(1)
+    alone.append(item.operation, [0])
+    gates = [name for name in target.operation_names if name not in _NO_GATES]
+    return generate_preset_pass_manager(1, basis_gates=gates).run(alone)
+
+
 def noise_on(noise: NoiseModel, qubits: Sequence[int]) -> NoiseModel:
     """The noise of a region: that of these physical qubits, numbered as they stand in `qubits`."""
     place = {qubit: i for i, qubit in enumerate(qubits)}
@@ -87,7 +116,7 @@ def noise_on(noise: NoiseModel, qubits: Sequence[int]) -> NoiseModel:
             small.add_readout_error(error, [place[qubit] for qubit in read], warnings=False)
     for noise_pass in noise._custom_noise_passes:
         if isinstance(noise_pass, RelaxationNoisePass):  # a delay says how long it is, other instructions are looked up
-            own = [values[list(qubits)] for values in (noise_pass._t1s, noise_pass._t2s, noise_pass._p1s)]
+            own = [values[list(qubits)].tolist() for values in (noise_pass._t1s, noise_pass._t2s, noise_pass._p1s)]
             target = None if noise_pass._target is None else target_on(noise_pass._target, qubits)
             small._custom_noise_passes.append(
                 RelaxationNoisePass(own[0], own[1], noise_pass._dt, noise_pass._ops or None, own[2], target)
@@ -145,31 +174,52 @@ class Region(BackendV2):
         return AerSimulator.from_backend(self).run(run_input, **options)
 
 
+class Regions:
+    """The noise and the simulators of regions, each made once.
+
+    Args:
+        device: What circuits are transpiled for; None: any gate between any qubits.
+        noise: On the device's physical qubits; None: what the device says of its errors.
+        options: Of AerSimulator.
+    """
+
+    def __init__(self, device: BackendV2 | None, noise: NoiseModel | None = None, **options: Any):
+        self.device, self.options, self._noise = device, options, noise
+        self._models: Cache[NoiseModel | None] = Cache()
+        self._simulators: Cache[AerSimulator] = Cache()
+
+    def noise(self, qubits: tuple[int, ...]) -> NoiseModel | None:
+        """Of these physical qubits, numbered as they stand here; None where there is none."""
+        return self._models.get(qubits, lambda: self._model(qubits))
+
+    def simulator(self, qubits: tuple[int, ...]) -> AerSimulator:
+        """Of these physical qubits."""
+        return self._simulators.get(qubits, lambda: AerSimulator(noise_model=self.noise(qubits), **self.options))
+
+    def _model(self, qubits: tuple[int, ...]) -> NoiseModel | None:
+        if self._noise is not None:
+            model = noise_on(self._noise, qubits)
+        elif self.device is not None:
+            model = NoiseModel.from_backend(Region(self.device, qubits))
+        else:
+            return None
+        return None if model.is_ideal() and not model._custom_noise_passes else model
+
+
 class RegionSimulator(AerSimulator):
     """A device with its noise, of which each run simulates no more than the region that the circuit touches.
 
-    To all who run circuits it is as wide as the device. Make it with `of`.
+    To all who run circuits it is as wide as the device, and an AerSimulator. Make it with `of`.
     """
 
-    _of: BackendV2
-    _whole: NoiseModel | None
-    _given: dict[str, Any]
-    _regions: Cache[AerSimulator]
+    _regions: Regions
 
     @classmethod
     def of(cls, device: BackendV2, noise: NoiseModel | None = None, **options: Any) -> Self:
-        """Args:
-        device: What circuits are transpiled for.
-        noise: On the device's physical qubits; None: what the device says of its errors.
-        options: Of AerSimulator.
-        """
+        """Args: as of `Regions`."""
         made: Self = cls.from_backend(device, noise_model=None, **options)
-        made._of, made._whole, made._given, made._regions = device, noise, options, Cache()
+        made._regions = Regions(device, noise, **options)
         return made
-
-    def region(self, qubits: tuple[int, ...]) -> AerSimulator:
-        """The simulator of these physical qubits, numbered as they stand here."""
-        return self._regions.get(qubits, lambda: self._region(qubits))
 
     def run(self, circuits: Any, parameter_binds: Any = None, **run_options: Any) -> "MergedJob":
         """As AerSimulator does, with noise of the physical qubits."""
@@ -184,16 +234,8 @@ class RegionSimulator(AerSimulator):
             binds = [parameter_binds[i] for i in own] if parameter_binds else None
             small = [narrowed(circuits[i], qubits) for i in own]
             sizes = [len(next(iter(b.values()), [0])) for b in binds] if binds else [1] * len(own)
-            parts.append(Part(own, sizes, self.region(qubits).run(small, parameter_binds=binds, **run_options)))
+            parts.append(Part(own, sizes, self._regions.simulator(qubits).run(small, parameter_binds=binds, **run_options)))
         return MergedJob(self, parts)
-
-    def _region(self, qubits: tuple[int, ...]) -> AerSimulator:
-        if self._whole is None:
-            model = NoiseModel.from_backend(Region(self._of, qubits))
-        else:
-            model = noise_on(self._whole, qubits)
-        ideal = model.is_ideal() and not model._custom_noise_passes
-        return AerSimulator(noise_model=None if ideal else model, **self._given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         made = copy.copy(self)  # regions, which take time to make, are shared
