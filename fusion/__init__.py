@@ -12,7 +12,7 @@ from .classical import (
     TensorFusion,
     classical_counterparts,
 )
-from .entanglers import AllToAll, CrossAttention, Entangler, NoEntangler, Pairs, Ring, SparseGraph, Star
+from .entanglers import AllToAll, CrossAttention, Entangler, FewMeetings, NoEntangler, Pairs, Ring, SparseGraph, Star
 from .kernels import FidelityKernel, KernelFusion, ProjectedKernel, QuantumKernel, target_alignment
 from .lcu import LCUFusion, lcu_circuit
 from .mixture import MixtureFusion
@@ -26,6 +26,7 @@ __all__ = [
     "CrossAttention",
     "CrossModalTransformer",
     "Entangler",
+    "FewMeetings",
     "FidelityKernel",
     "GatedFusion",
     "KernelFusion",

@@ -76,7 +76,7 @@ def fusion_circuit(
             for m, angles in inputs.items():
                 written = fitted(feature_maps[m].circuit(angles, layer), m, whole=True)
                 circuit.compose(written, layout.qubits(m), inplace=True)
-        meeting = entangler.circuit(layout)
+        meeting = entangler.in_layer(layout, layer, layers)
         place(meeting if placement is None else across(meeting, layout, placement), range(layout.n_qubits), f"{layer}.")
         for m, size in layout.sizes.items():
             turned = fitted(ansatz.circuit(size), m, whole=len(ansatz.read(size)) < size)

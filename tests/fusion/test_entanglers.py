@@ -12,7 +12,18 @@ from qiskit.quantum_info import Operator
 
 from qmm.circuits.gates import FIXED, TRAINED
 from qmm.errors import InputError
-from qmm.fusion import AllToAll, CrossAttention, Entangler, NoEntangler, Pairs, Ring, SparseGraph, Star
+from qmm.fusion import (
+    AllToAll,
+    CrossAttention,
+    Entangler,
+    FewMeetings,
+    NoEntangler,
+    Pairs,
+    QuantumFusion,
+    Ring,
+    SparseGraph,
+    Star,
+)
 from qmm.fusion.entanglers import cx_ring, register_ring, register_star, rzz_couplings, side_by_side, sparse_pairs
 from qmm.registers import RegisterLayout
 
@@ -186,6 +197,52 @@ def test_defaults_stay():
     assert Ring().circuit(layout) == cx_ring(layout)
     assert [p.name for p in Pairs().circuit(layout).parameters] == ["a0-b0.zz", "a1-b0.zz"]
     assert Pairs().circuit(layout).count_ops() == rzz_couplings(layout).count_ops() == {"rzz": 2}
+
+
+@pytest.mark.parametrize(
+    ("entangler", "most", "pairs"),
+    [
+        (Ring(), 3, [(2, 3), (5, 6), (8, 0)]),
+        (Pairs(), 2, [(0, 3), (0, 6)]),  # as few gates as join all registers
+        (Pairs(), 3, [(0, 3), (0, 6), (3, 6)]),
+        (Pairs(), 4, [(0, 3), (1, 4), (0, 6), (3, 6)]),
+        (CrossAttention(), 2, [(3, 0), (6, 0)]),
+        (NoEntangler(), 3, []),
+    ],
+)
+def test_few_meetings_join_as_many_registers_as_they_can(entangler, most, pairs):
+    layout = layout_of(3, 3, 3)
+    few = FewMeetings(entangler, most=most)
+    assert drawn(few, layout) == pairs
+    assert {p.name for p in few.circuit(layout).parameters} <= {p.name for p in entangler.circuit(layout).parameters}
+
+
+@settings(deadline=None)
+@given(st.sampled_from([graph() for graph in GRAPHS]), st.lists(st.integers(1, 3), min_size=2, max_size=5), st.integers(1, 8))
+def test_few_meetings_are_the_entanglers_own_and_a_tree_first(entangler, sizes, most):
+    layout = layout_of(*sizes)
+    own, few = drawn(entangler, layout), drawn(FewMeetings(entangler, most=most), layout)
+    assert few == [pair for pair in own if pair in few]
+    assert len(few) == min(most, len(own))
+    groups = [{m} for m in layout.modalities]
+    for pair in few:
+        met = {layout.owner(q) for q in pair}
+        groups = [set().union(*[g for g in groups if g & met]), *[g for g in groups if not g & met]]
+    assert len(groups) == max(1, len(sizes) - most)
+
+
+def test_few_meetings_stand_in_the_layers_that_are_named():
+    fusion = QuantumFusion(layers=3, entangler=FewMeetings(layers=[1]))
+    fusion.build({"a": 4, "b": 4, "c": 4})
+    across = [item for item in fusion.circuit().quantum_circuit.data if len({q._register.name for q in item.qubits}) > 1]
+    assert [item.operation.name for item in across] == ["cx"] * 3
+    assert {p.name[0] for p in fusion.circuit().weights} == {"0", "1", "2"}
+    with pytest.raises(InputError, match="meet in layer 3; there are 3, counted from 0"):
+        QuantumFusion(layers=3, entangler=FewMeetings(layers=[0, 3])).build({"a": 4, "b": 4})
+    with pytest.raises(InputError, match=r"most=0; .* or take NoEntangler"):
+        FewMeetings(most=0)
+    with pytest.raises(InputError, match=r"layers=\[\]; give at least one"):
+        FewMeetings(layers=[])
 
 
 def same_in_any_order(entangler: Entangler, sizes: dict[str, int]) -> bool:
