@@ -133,7 +133,7 @@ class Batch:
             size = len(variant.turns) * variant.compiled.circuit.n_outputs
             rows = self._rows(fragment, variant, start)
             start += size
-            own = self._bindings[np.ix_(first, [columns[parameter] for parameter in variant.parameters])]
+            own = self._bindings[np.ix_(first, np.array([columns[p] for p in variant.parameters], dtype=np.int64))]
             slots.append(Slot(variant, own, rows, shots))
         return slots, inverse.reshape(-1)
 

@@ -46,12 +46,12 @@ class CutBackend(Backend):
     """Cuts each circuit into fragments, which run elsewhere, and puts their values together (arXiv:1909.07534, 1904.00102).
 
     Cut are the gates between different registers, one fragment for each register; or else the wires that `cut_wire` marked; or
-    what `labels` or `max_qubits` say. A fragment is an ordinary circuit: where a cut measures one of its qubits in mid-circuit, a
-    CX copies it to one qubit more, which is read at the end.
+    what `labels` or `max_qubits` say. A fragment is an ordinary circuit: where a cut measures a qubit in mid-circuit, it is
+    copied by a CX to one qubit more, which is read at the end.
 
     All operations at the cuts and all samples travel as bindings of a few circuits for each fragment, and each binding has the
-    shots of its backend. Samples that share the angles of a fragment share its results; samples that are equal altogether are run
-    as often as they come.
+    shots of its backend. Samples that share the angles of a fragment share its results; samples that are equal altogether are
+    run as often as they come.
 
     Args:
         backends: Where fragments run: one for all, or one for each by name, that of its register or label ("0", "1", ... where
@@ -59,7 +59,7 @@ class CutBackend(Backend):
         labels: One for each qubit, in place of registers: qubits of the same label form a fragment.
         max_qubits: Cuts are searched for that make the circuit fit devices of so many qubits; see `suggest_cuts`.
         max_overhead: Circuits are refused whose cuts multiply the shots by more than this; see `overhead`.
-        samples: How many operations at the cuts are drawn, anew in each call, where all of them are too many; None: all are run.
+        samples: How many operations at the cuts are drawn, anew in each call, where all are too many; None: all are run.
         seed: Of these draws, and of the search.
     """
 
@@ -141,16 +141,16 @@ class CutBackend(Backend):
         pieces, needed = self._cut(circuit)
         if needed.overhead > self.max_overhead:
             raise CircuitError(
-                f"cutting the circuit multiplies its shots by {needed.overhead:,.4g} ({'; '.join(map(str, needed.cuts))}), more "
-                f"than max_overhead={self.max_overhead:,.4g}; let registers meet in one layer alone and at few qubits "
+                f"cutting the circuit multiplies its shots by {needed.overhead:,.4g} ({'; '.join(map(str, needed.cuts))}), "
+                f"more than max_overhead={self.max_overhead:,.4g}; let registers meet in one layer alone and at few qubits "
                 "(qmm.fusion.FewMeetings), or raise max_overhead"
             )
         for fragment in needed.fragments:
             room = _room(self._backend(fragment.name))
             if room is not None and fragment.width > room:
                 raise CircuitError(
-                    f"fragment {fragment.name!r} has {fragment.qubits} qubits, and {fragment.width - fragment.qubits} more for the "
-                    f"measurements at its cuts; its device has {room}: take a larger device, or cut fewer of its gates"
+                    f"fragment {fragment.name!r} has {fragment.qubits} qubits, and {fragment.width - fragment.qubits} more for "
+                    f"the measurements at its cuts; its device has {room}: take a larger device, or cut fewer of its gates"
                 )
         return ready(circuit, pieces, read_out(circuit))
 

@@ -109,8 +109,8 @@ def expand(operation: Any, qubits: tuple[int, ...]) -> Iterator[Placed]:
     definition = None if getattr(operation, "blocks", ()) else getattr(operation, "definition", None)
     if not isinstance(definition, QuantumCircuit):
         raise CircuitError(
-            f"{operation.name!r} on {len(qubits)} qubits cannot be cut: no decomposition into operations on either side is known; "
-            "write it with gates of two qubits, or give it a definition of such gates"
+            f"{operation.name!r} on {len(qubits)} qubits cannot be cut: no decomposition into operations on either side is "
+            "known; write it with gates of two qubits, or give it a definition of such gates"
         )
     for item in definition.data:
         yield from expand(item.operation, tuple(qubits[definition.find_bit(q).index] for q in item.qubits))

@@ -44,7 +44,7 @@ class CutPlan(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"{f.name}: {f.qubits} qubits, {f.width} with those of deferred measurements, {f.circuits:,} circuits a sample at most"
+            f"{f.name}: {f.qubits} qubits, with deferred measurements {f.width}, at most {f.circuits:,} circuits a sample"
             for f in self.fragments
         ]
         by = f", the product of {'; '.join(map(str, self.cuts))}" if self.cuts else ", nothing is cut"
