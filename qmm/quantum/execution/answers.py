@@ -17,7 +17,7 @@ _WIDEST_COUNTS = 14  # measured qubits whose outcomes are counted; beyond, parit
 
 def sampler_pubs(request: Request) -> list[tuple[QuantumCircuit, NDArray[np.float64], int]]:
     """One for each basis: (circuit with measurements, bindings (N, parameters), shots)."""
-    bindings = _bindings(request)
+    bindings = in_order_of_circuit(request)
     return [(measured(request.circuit, basis), bindings, request.shots) for basis in request.measurement.bases]
 
 
@@ -39,7 +39,7 @@ def estimates_of_samples(request: Request, results: Sequence[SamplerPubResult]) 
 def estimator_pub(request: Request) -> tuple[QuantumCircuit, list[SparsePauliOp], NDArray[np.float64], float]:
     """(circuit, P observables, bindings (N, 1, parameters), precision): N x P values."""
     precision = 1 / np.sqrt(request.shots)
-    return request.circuit, list(request.measurement.observables), _bindings(request)[:, None], float(precision)
+    return request.circuit, list(request.measurement.observables), in_order_of_circuit(request)[:, None], float(precision)
 
 
 def estimates_of_values(request: Request, result: PubResult) -> Estimates:
@@ -49,7 +49,7 @@ def estimates_of_values(request: Request, result: PubResult) -> Estimates:
     return Estimates(values.copy(), errors**2)
 
 
-def _bindings(request: Request) -> NDArray[np.float64]:
+def in_order_of_circuit(request: Request) -> NDArray[np.float64]:
     """(N, parameters of the circuit), in the circuit's own order."""
     place = {parameter: i for i, parameter in enumerate(request.parameters)}
     return request.bindings[:, [place[parameter] for parameter in request.circuit.parameters]]

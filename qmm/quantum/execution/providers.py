@@ -51,6 +51,25 @@ class Provider(ABC):
         """A job that was submitted before, by another process perhaps; None where jobs end with their process."""
         return None
 
+    def label(self, primitive: BaseEstimatorV2 | BaseSamplerV2, label: str) -> None:
+        """Gives the jobs that a primitive sends from now on a label, for `labelled`; does nothing where jobs have none."""
+        return
+
+    def labelled(self, label: str) -> Any:
+        """The job of that label: its process may have ended before it knew the id. None where there is none."""
+        return None
+
+    @property
+    def remote(self) -> bool:
+        """Whether jobs outlive their process, so that `retrieve` finds them."""
+        return type(self).retrieve is not Provider.retrieve
+
+    @property
+    def seeded(self) -> bool:
+        """Whether numbers follow from the seed, as in simulators. Then the requests of one submission share no job with others:
+        what came while a job was under way depends on timing, and with it the numbers would."""
+        return not self.remote
+
 
 class Given(Provider):
     """A primitive that the user made."""
@@ -80,3 +99,17 @@ class Given(Provider):
 
     def estimator(self, seed: int) -> BaseEstimatorV2 | None:
         return self._primitive if isinstance(self._primitive, BaseEstimatorV2) else None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the user gave it a seed, where simulators have it."""
+        options = getattr(self._primitive, "options", None)
+        run_options = getattr(options, "run_options", None)
+        return any(
+            seed is not None
+            for seed in (
+                getattr(self._primitive, "seed", None),
+                getattr(options, "seed_simulator", None),
+                run_options.get("seed_simulator") if isinstance(run_options, dict) else None,
+            )
+        )
