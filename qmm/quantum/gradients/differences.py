@@ -28,7 +28,7 @@ class FiniteDifference(EstimatedGradient):
     Args:
         step: Radians.
         kind: "central": two points for each input and weight; "forward": one, and the point itself.
-        shots, allotment: As for every EstimatedGradient.
+        shots, allotment, ahead: As for every EstimatedGradient.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class FiniteDifference(EstimatedGradient):
         kind: Literal["central", "forward"] = "central",
         shots: int | None = None,
         allotment: Allotment | None = None,
+        ahead: bool = False,
     ):
         """Raises CircuitError for a step that is not positive, and another kind."""
-        super().__init__(shots, allotment)
+        super().__init__(shots, allotment, ahead)
         if kind not in ("central", "forward"):
             raise CircuitError(f"kind={kind!r}; choose central or forward")
         self.step, self.kind = _positive(step), kind
@@ -67,7 +68,7 @@ class SPSA(EstimatedGradient):
         repetitions: Directions for each sample.
         step: Radians.
         seed: Of the directions, which differ from one backward pass to the next.
-        shots, allotment: As for every EstimatedGradient.
+        shots, allotment, ahead: As for every EstimatedGradient.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class SPSA(EstimatedGradient):
         seed: int = 0,
         shots: int | None = None,
         allotment: Allotment | None = None,
+        ahead: bool = False,
     ):
         """Raises CircuitError for a step that is not positive, and for no repetition."""
-        super().__init__(shots, allotment)
+        super().__init__(shots, allotment, ahead)
         if repetitions < 1:
             raise CircuitError(f"repetitions={repetitions}; SPSA draws at least one direction")
         self.repetitions, self.step, self.seed = repetitions, _positive(step), seed
@@ -93,7 +95,9 @@ class SPSA(EstimatedGradient):
         directions[..., moved] = torch.from_numpy(self._rng.choice([-1.0, 1.0], (*shape[:2], len(moved))))
         both = torch.stack([directions, -directions], dim=2).flatten(1, 2)
         return Stencil(
-            [_around(circuit, inputs, weights, self.step * both)], both / (2 * self.step * self.repetitions), repetitions
+            [_around(circuit, inputs, weights, self.step * both)],
+            both / (2 * self.step * self.repetitions),
+            repetitions or None,
         )
 
 

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from qmm.quantum.backends import Backend, Gradient
+from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.exact import is_transformed
 from qmm.quantum.gradients.allotment import Allotment
-from qmm.quantum.gradients.evaluating import Evaluator, Mixed, Points
+from qmm.quantum.gradients.evaluating import Found, Points, send
 from qmm.quantum.layer import check_finite, check_shapes
 
 
@@ -20,11 +20,23 @@ class Stencil(NamedTuple):
     """S points around each sample, and how the values there add up to its derivatives: df/dp = sum_s shares[., s, p] f_s."""
 
     pieces: list[Points]
-    """The S points, of one circuit after the other."""
+    """The S points, of one circuit after the other; one piece at least, of no points where nothing is felt."""
     shares: Tensor
     """(B or 1, S, n_inputs + n_weights): of the derivatives by each input, then by each weight."""
     repetitions: int | None = None
     """Where the points are so many equal groups, each of which estimates the whole: their spread is the variance."""
+
+    def derivatives(self, found: Found) -> tuple[Tensor, Tensor]:
+        """From K mixtures of the outputs, (B, S, K): derivatives and their variances, (B, K, n_inputs + n_weights) each."""
+        terms = found.values.mT
+        derivatives = terms @ self.shares
+        if self.repetitions is None:
+            return derivatives, found.variances.mT @ self.shares**2
+        parted = terms.unflatten(-1, (self.repetitions, -1)).movedim(-2, 1)  # (B, repetitions, K, S / repetitions)
+        each = self.repetitions * (parted @ self.shares.unflatten(1, (self.repetitions, -1)))
+        return derivatives, each.var(dim=1) / self.repetitions if self.repetitions > 1 else torch.full_like(
+            derivatives, torch.nan
+        )
 
 
 class Jacobian(NamedTuple):
@@ -43,23 +55,27 @@ class Jacobian(NamedTuple):
 class EstimatedGradient(Gradient):
     """A gradient that is made of values at several points, whatever backend gives these.
 
-    In backward all points of all samples are one submission. Samples whose upstream gradient is zero are left out.
+    All points of all samples are one submission: in backward, where samples whose upstream gradient is zero are left out, or
+    together with the values themselves.
 
     Args:
-        shots: Of each point, in place of the backend's own number. The forward pass always takes the backend's.
+        shots: Of each point, in place of the backend's own number. The values themselves always take the backend's.
         allotment: Shots go where the variance is, in place of the same number to each point.
+        ahead: Whether the points go along with the values, in one job: a training step queues once instead of twice.
     """
 
     input_variance: float | None = None
-    """Of the latest backward pass: the estimated variance of the gradient, its mean over all elements of inputs (or of weights,
-    below). None where no gradient was asked for. Outputs count as measured independently of each other."""
+    """Of the latest backward pass: the estimated variance of the gradient, its mean over all elements of the inputs (below: of
+    the weights). None where no such gradient was asked for. Outputs count as measured independently of each other."""
     weight_variance: float | None = None
 
-    def __init__(self, shots: int | None = None, allotment: Allotment | None = None):
-        """Raises CircuitError for shots that are not positive."""
+    def __init__(self, shots: int | None = None, allotment: Allotment | None = None, ahead: bool = False):
+        """Raises CircuitError for shots that are not positive, and for an allotment ahead of the gradient that it needs."""
         if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
             raise CircuitError(f"shots={shots!r}; give a whole number of at least 1, or None for the backend's own number")
-        self.shots, self.allotment = shots, allotment
+        if allotment is not None and ahead:
+            raise CircuitError("an allotment follows the upstream gradient, which is not there ahead; leave out one of the two")
+        self.shots, self.allotment, self.ahead = shots, allotment, ahead
 
     @abstractmethod
     def stencil(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
@@ -78,6 +94,8 @@ class EstimatedGradient(Gradient):
                 f"{type(self).__name__} knows no torch.func transforms and no forward mode; use .backward() or "
                 "torch.autograd.grad, or the ExactBackend with its own gradient"
             )
+        if len(inputs) == 0:
+            return (inputs.sum() + weights.sum()) * inputs.new_zeros(0, circuit.circuit.n_outputs)
         if torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad):
             found: Tensor = _Estimated.apply(self, backend, circuit, inputs, weights)
             return found
@@ -98,84 +116,82 @@ class EstimatedGradient(Gradient):
         compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
         check_shapes(compiled.circuit, inputs, weights)
         check_finite(compiled.circuit, inputs, weights)
+        stencil = self._around(compiled, inputs, weights, (True, True))
         upstream = torch.eye(compiled.circuit.n_outputs, dtype=torch.float64).expand(len(inputs), -1, -1)
-        found = self._differentiate(backend, compiled, inputs, weights, upstream, (True, True))
+        found = stencil.derivatives(self._evaluate(backend, stencil, upstream, weights.device))
         sizes = [inputs.shape[1], weights.shape[-1]]
         return Jacobian(*(part.to(weights) for tensor in found for part in tensor.split(sizes, dim=-1)))
 
-    def _differentiate(
-        self,
-        backend: Backend,
-        circuit: CompiledCircuit,
-        inputs: Tensor,
-        weights: Tensor,
-        upstream: Tensor,
-        wanted: tuple[bool, bool],
-    ) -> tuple[Tensor, Tensor]:
-        """Derivatives of K mixtures of the outputs, upstream (B, K, n_outputs), and their variances: (B, K, n_inputs +
-        n_weights) each."""
+    def _around(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
         x, own = (t.detach().double().cpu() for t in (inputs, weights))
-        stencil = self.stencil(circuit, x, own.expand(len(x), -1), wanted)
-        values, variances = self._evaluate(backend, stencil, upstream, inputs.device)
-        terms = values.mT  # (B, K, S)
-        found = terms @ stencil.shares
-        if stencil.repetitions is None:
-            return found, variances.mT @ stencil.shares**2
-        groups = stencil.repetitions
-        each = groups * (terms.unflatten(-1, (groups, -1)).movedim(-2, 1) @ stencil.shares.unflatten(1, (groups, -1)))
-        return found, each.var(dim=1) / groups  # NaN from a single group, which tells of no spread
+        return self.stencil(circuit, x, own.expand(len(x), -1), wanted)
 
-    def _evaluate(self, backend: Backend, stencil: Stencil, upstream: Tensor, device: torch.device) -> Mixed:
-        if len(upstream) == 0 or stencil.shares.shape[1] == 0:  # nothing is felt
-            return Mixed(*torch.zeros(2, len(upstream), stencil.shares.shape[1], upstream.shape[1], dtype=torch.float64))
-        evaluator = Evaluator(backend, stencil.pieces, upstream, device)
-        if self.allotment is None:
-            return evaluator.alike(self.shots)
-        importance = stencil.shares.norm(dim=-1).expand(len(upstream), -1)
-        return evaluator.allotted(self.allotment, importance, self.shots)
+    def _evaluate(self, backend: Backend, stencil: Stencil, upstream: Tensor, device: torch.device) -> Found:
+        """(B, S, K): K mixtures of the outputs, upstream (B, K, n_outputs), at the points; 0 where all mixtures are."""
+        points = stencil.shares.shape[1]
+        places = torch.arange(len(upstream) * points)[upstream.flatten(1).any(dim=1).repeat_interleave(points)]
 
-    def _pull(
-        self,
-        backend: Backend,
-        circuit: CompiledCircuit,
-        inputs: Tensor,
-        weights: Tensor,
-        upstream: Tensor,
-        wanted: tuple[bool, bool],
-    ) -> tuple[Tensor, Tensor]:
-        """The gradients of inputs and weights; (B, n_outputs) upstream."""
-        rows = upstream.any(dim=1)
-        own = weights[rows] if weights.ndim == 2 else weights
-        mixture = upstream[rows].double().cpu().unsqueeze(1)
-        found = self._differentiate(backend, circuit, inputs[rows], own, mixture, wanted)
-        sizes = [inputs.shape[1], weights.shape[-1]]
-        (of_inputs, of_weights), (input_variances, weight_variances) = (t.squeeze(1).split(sizes, dim=1) for t in found)
-        gradients = torch.zeros_like(inputs), torch.zeros_like(weights)
-        gradients[0][rows] = of_inputs.to(inputs)
-        if weights.ndim == 2:
-            gradients[1][rows] = of_weights.to(weights)
-        else:
-            gradients[1].copy_(of_weights.sum(0))
-        self.input_variance = input_variances.sum().item() / max(1, inputs.numel()) if wanted[0] else None
-        self.weight_variance = weight_variances.sum().item() / max(1, weights.numel()) if wanted[1] else None
+        def run(groups: list[tuple[Tensor, int | None]]) -> Found:
+            return send(backend, stencil.pieces, groups, device)[1].result().mixed(upstream)
+
+        if self.allotment is None or len(places) == 0:
+            return run([(places, self.shots)])
+        total = self.shots if self.shots is not None else getattr(backend, "shots", None)
+        if total is None:
+            raise CircuitError(f"an allotment of shots for {type(backend).__name__}, which has none; leave it out")
+        first, rest = self.allotment.split(total)
+        pilot = run([(places, first)])
+        spread = stencil.shares.norm(dim=-1) * (first * pilot.variances.sum(-1)).sqrt()  # of one shot
+        groups = self.allotment.groups(spread.flatten()[places].numpy(), rest)
+        main = run([(places[own], shots) for own, shots in groups])
+        a, b = first / total, rest / total
+        return Found(a * pilot.values + b * main.values, a**2 * pilot.variances + b**2 * main.variances)
+
+    def _gradients(
+        self, stencil: Stencil, found: Found, like: tuple[Tensor, Tensor], wanted: tuple[bool, bool]
+    ) -> list[Tensor | None]:
+        """Of the inputs and the weights, from one mixture at the points. Remembers their variances."""
+        sizes = [t.shape[-1] for t in like]
+        both = zip(*(d.squeeze(1).split(sizes, dim=1) for d in stencil.derivatives(found)), like, wanted, strict=True)
+        gradients, means = [], []
+        for derivatives, variances, at, asked in both:
+            own = derivatives if at.ndim == 2 else derivatives.sum(0)
+            gradients.append(own.to(at) if asked else None)
+            means.append(variances.sum().item() / max(1, at.numel()) if asked else None)
+        self.input_variance, self.weight_variance = means
         return gradients
 
 
 class _Estimated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gradient: EstimatedGradient, backend: Backend, circuit: CompiledCircuit, *at: Tensor) -> Tensor:
-        ctx.gradient, ctx.backend, ctx.circuit = gradient, backend, circuit
-        ctx.save_for_backward(*at)
-        return backend.submit(circuit, *at).result()
+    def forward(
+        ctx: Any, gradient: EstimatedGradient, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor
+    ) -> Tensor:
+        ctx.gradient, ctx.backend, ctx.circuit, ctx.ahead = gradient, backend, circuit, None
+        ctx.save_for_backward(inputs, weights)
+        if not gradient.ahead:
+            return backend.submit(circuit, inputs, weights).result()
+        stencil = gradient._around(circuit, inputs, weights, ctx.needs_input_grad[3:])
+        everywhere = torch.arange(len(inputs) * stencil.shares.shape[1])
+        own = Evaluation(circuit, inputs, weights)
+        (job,), points = send(backend, stencil.pieces, [(everywhere, gradient.shots)], inputs.device, [own])
+        ctx.ahead = stencil, points
+        return job.result()
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        gradient: EstimatedGradient = ctx.gradient
         if torch.is_grad_enabled():
             raise CircuitError(
-                f"{type(ctx.gradient).__name__} gives no gradients of gradients (create_graph=True); take the ExactBackend "
-                "with its own gradient"
+                f"{type(gradient).__name__} gives no gradients of gradients (create_graph=True); take the ExactBackend with "
+                "its own gradient"
             )
         inputs, weights = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
-        found = ctx.gradient._pull(ctx.backend, ctx.circuit, inputs, weights, upstream, wanted)
-        return None, None, None, *(gradient if asked else None for gradient, asked in zip(found, wanted, strict=True))
+        mixture = upstream.double().cpu().unsqueeze(1)
+        if ctx.ahead is not None:
+            stencil, points = ctx.ahead
+            found = points.result().mixed(mixture)
+        else:
+            stencil = gradient._around(ctx.circuit, inputs, weights, ctx.needs_input_grad[3:])
+            found = gradient._evaluate(ctx.backend, stencil, mixture, inputs.device)
+        return None, None, None, *gradient._gradients(stencil, found, (inputs, weights), ctx.needs_input_grad[3:])

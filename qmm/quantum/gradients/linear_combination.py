@@ -36,6 +36,7 @@ class LinearCombination(EstimatedGradient):
                 known[place] = CompiledCircuit(_hadamard_test(unrolled.compiled.circuit, place))
         at = unrolled.angles.evaluate(inputs, weights).expand(len(inputs), -1).unsqueeze(1)
         pieces = [Points(known[place], at, at[..., :0]) for place in chosen.tolist()]
+        pieces = pieces or [Points(unrolled.compiled, at[:, :0], at[:, :0, :0])]
         return Stencil(pieces, unrolled.slopes(chosen, inputs, weights))
 
 

@@ -100,6 +100,15 @@ def _unroll(circuit: Circuit) -> Unrolled:
     )
 
 
+class _Turn(NamedTuple):
+    """A parametrised gate of the unrolled circuit."""
+
+    gate: Any
+    controls: int
+    qubits: tuple[Any, ...]
+    parameter: Parameter
+
+
 class _Unroller:
     """Copies a circuit, gate by gate."""
 
@@ -107,10 +116,11 @@ class _Unroller:
         self.circuit: QuantumCircuit = like.copy_empty_like()
         self.circuit.global_phase = 0.0  # it may have parameters, and no observable sees it
         self.angles: dict[Parameter, Angle] = {}
+        self._latest: dict[Any, _Turn | None] = {}
 
     def add(self, gate: Any, qubits: Any, clbits: Any = ()) -> None:
         if not is_parametrised(gate) and not (gate.name == "PauliEvolution" and free_parameters(gate.time)):
-            self.circuit.append(gate, qubits, clbits)
+            self._append(gate, qubits, clbits)
         elif isinstance(gate, AnnotatedOperation):
             self._define(synthesised(gate), qubits)
         elif isinstance(gate, PauliEvolutionGate):
@@ -137,14 +147,28 @@ class _Unroller:
         for item in circuit.data:
             self.add(item.operation, [qubits[circuit.find_bit(q).index] for q in item.qubits])
 
+    def _append(self, gate: Any, qubits: Any, clbits: Any = (), turn: "_Turn | None" = None) -> None:
+        self.circuit.append(gate, qubits, clbits)
+        self._latest.update(dict.fromkeys(qubits, turn))
+
     def _turn(self, gate: Any, angle: Angle, qubits: Any, controls: int = 0) -> None:
-        """A gate of one angle, which becomes a parameter of its own where it is not a number."""
+        """A gate of one angle, which becomes a parameter of its own where it is not a number.
+
+        A second turn about the same axis right behind a first is one with it: the sum of both angles needs one derivative.
+        """
+        before = self._latest.get(qubits[0])
+        if before is not None and before[:3] == (gate, controls, tuple(qubits)) and self._is_latest(before):
+            self.angles[before.parameter] = self.angles[before.parameter] + angle
+            return
+        turned, turn = gate(angle), None
         if free_parameters(angle):
             parameter = Parameter(f"angle[{len(self.angles)}]")
             self.angles[parameter] = angle
-            angle = parameter
-        turned = gate(angle)
-        self.circuit.append(turned.control(controls) if controls else turned, qubits)
+            turned, turn = gate(parameter), _Turn(gate, controls, tuple(qubits), parameter)
+        self._append(turned.control(controls) if controls else turned, qubits, turn=turn)
+
+    def _is_latest(self, turn: "_Turn") -> bool:
+        return all(self._latest.get(qubit) is turn for qubit in turn.qubits)
 
     @staticmethod
     def _is_known(gate: ControlledGate) -> bool:
@@ -156,7 +180,7 @@ class _Unroller:
         controls, targets, base = list(qubits[:k]), list(qubits[k:]), gate.base_gate.name
         opened = [qubit for i, qubit in enumerate(controls) if not gate.ctrl_state >> i & 1]
         for qubit in opened:
-            self.circuit.x(qubit)
+            self._append(XGate(), [qubit])
         if base in _PHASES:
             self._turn(PhaseGate, gate.params[0], [*controls, *targets], k)
         elif base in _ROTATIONS:
@@ -168,7 +192,7 @@ class _Unroller:
                 self._controlled_turn(rotation, angle, controls, targets)
             self._turn(PhaseGate, phase, controls, k - 1)
         for qubit in opened:
-            self.circuit.x(qubit)
+            self._append(XGate(), [qubit])
 
     def _controlled_turn(self, gate: Any, angle: Angle, controls: Any, targets: Any) -> None:
         """A rotation by half the angle, and one back whose sense the controls turn round, by a Pauli that anticommutes.
@@ -177,9 +201,9 @@ class _Unroller:
         """
         flip = (ZGate() if gate in (RXGate, RXXGate) else XGate()).control(len(controls))
         self._turn(gate, angle / 2, targets)
-        self.circuit.append(flip, [*controls, targets[0]])
+        self._append(flip, [*controls, targets[0]])
         self._turn(gate, -angle / 2, targets)
-        self.circuit.append(flip, [*controls, targets[0]])
+        self._append(flip, [*controls, targets[0]])
 
     def _evolve(self, gate: PauliEvolutionGate, qubits: Any) -> None:
         for part in gate.operator if isinstance(gate.operator, list) else [gate.operator]:
