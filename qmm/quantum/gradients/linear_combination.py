@@ -60,9 +60,9 @@ def _reflect(circuit: QuantumCircuit, name: str, qubits: list[Qubit]) -> None:
     """R of the gate of that name, controlled by the first qubit: Pauli matrices, or the sign of |1...1> for phases."""
     if name[0] == "r":
         for axis, qubit in zip(name[1:].upper(), qubits[1:], strict=True):
-            circuit.append(_PAULI_GATES[axis]().control(1), [qubits[0], qubit])
+            circuit.append(_PAULI_GATES[axis]().control(1, annotated=False), [qubits[0], qubit])
     else:
-        circuit.append(ZGate().control(len(qubits) - 1), qubits)
+        circuit.append(ZGate().control(len(qubits) - 1, annotated=False), qubits)
 
 
 def _traceless(circuit: Circuit) -> list[SparsePauliOp]:

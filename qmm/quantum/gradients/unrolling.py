@@ -165,7 +165,7 @@ class _Unroller:
             parameter = Parameter(f"angle[{len(self.angles)}]")
             self.angles[parameter] = angle
             turned, turn = gate(parameter), _Turn(gate, controls, tuple(qubits), parameter)
-        self._append(turned.control(controls) if controls else turned, qubits, turn=turn)
+        self._append(turned.control(controls, annotated=False) if controls else turned, qubits, turn=turn)
 
     def _is_latest(self, turn: "_Turn") -> bool:
         return all(self._latest.get(qubit) is turn for qubit in turn.qubits)
@@ -199,7 +199,7 @@ class _Unroller:
 
         Two rules of two terms have less variance than the one of four terms that the whole gate obeys.
         """
-        flip = (ZGate() if gate in (RXGate, RXXGate) else XGate()).control(len(controls))
+        flip = (ZGate() if gate in (RXGate, RXXGate) else XGate()).control(len(controls), annotated=False)
         self._turn(gate, angle / 2, targets)
         self._append(flip, [*controls, targets[0]])
         self._turn(gate, -angle / 2, targets)
