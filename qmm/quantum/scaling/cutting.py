@@ -156,7 +156,7 @@ class CutBackend(Backend):
 
     def _cut(self, circuit: Circuit) -> tuple[Pieces, CutPlan]:
         quantum_circuit = circuit.quantum_circuit
-        if self.max_qubits is not None and quantum_circuit.num_qubits > self.max_qubits:
+        if self.max_qubits is not None:
             return find_cuts(circuit, self.max_qubits, self.seed)
         if self.labels is not None and len(self.labels) != quantum_circuit.num_qubits:
             raise CircuitError(f"{len(self.labels)} labels for {quantum_circuit.num_qubits} qubits; give one for each")

@@ -26,6 +26,7 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator
 from qiskit.synthesis import OneQubitEulerDecomposer
 
+from qmm.quantum.angles import free_parameters
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.extras import require
@@ -57,9 +58,9 @@ class Decomposition(NamedTuple):
     name: str
     """The gate's, or WIRE."""
     angle: Angle | None
-    """Of exp(-i angle/2 P P); None where the coefficients are fixed."""
+    """Of exp(-i angle/2 P P), where it is open; None where the coefficients are fixed."""
     fixed: NDArray[np.float64]
-    """(M,): the coefficients, for a gate of one angle those at the angle pi/2, where they are the largest."""
+    """(M,): the coefficients, at an open angle those of pi/2, where they are the largest."""
     choices: tuple[tuple[Choice, ...], tuple[Choice, ...]]
     """The different operations at either end."""
     maps: NDArray[np.int64]
@@ -67,7 +68,7 @@ class Decomposition(NamedTuple):
 
     @property
     def gamma(self) -> float:
-        """The sum of the coefficients' absolute values, at the angle where it is largest: 3 for CX, 4 for a wire."""
+        """The sum of the coefficients' absolute values, at an open angle the largest that there is: 3 for CX, 4 for a wire."""
         return float(np.abs(self.fixed).sum())
 
     def coefficients(self, angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,7 +83,7 @@ class Decomposition(NamedTuple):
 def decompose(gate: Any) -> Decomposition:
     """Of a gate that `is_known`, without controls around an angle. Raises CircuitError without the extra "scaling"."""
     instructions = require("qiskit_addon_cutting.qpd", "scaling", "cuts")
-    if gate.name in _TURNS:
+    if gate.name in _TURNS and free_parameters(gate.params[0]):
         return _decomposition(gate.name, gate.params[0], instructions.QPDBasis.from_instruction(_TURNS[gate.name](np.pi / 2)))
     return _decomposition(gate.name, None, instructions.QPDBasis.from_instruction(gate))
 

@@ -5,6 +5,7 @@ bindings of one circuit. A measurement of which only the sign counts is deferred
 the observables. So a fragment is a circuit like any other, runs wherever those do, and is mitigated as those are.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def fragment_circuits(fragment: Fragment, cuts: Sequence[Cut], strings: PauliLis
     ends = [step for step, _ in fragment.steps if isinstance(step, End)]
     choices = [cuts[end.cut].decomposition.choices[end.side] for end in ends]
     sizes = tuple(len(own) for own in choices)
-    places = np.arange(int(np.prod(sizes))).reshape(sizes)
+    places = np.arange(math.prod(sizes)).reshape(sizes)
     entries = np.full((places.size, len(strings)), -1)
     variants: list[Variant] = []
     n_outputs = 0
@@ -73,9 +74,9 @@ def fragment_circuits(fragment: Fragment, cuts: Sequence[Cut], strings: PauliLis
         rows = [[i for i, c in enumerate(own) if c.measured is kind] for own, kind in zip(choices, pattern, strict=True)]
         where = places[np.ix_(*rows)].ravel() if rows else np.zeros(1, np.int64)
         if not any(pattern):
-            known = np.array([not fragment.steps or not (string.x | string.z).any() for string in strings])
-            entries[np.ix_(where, np.flatnonzero(known))] = [-2 if strings[s].x.any() else -1 for s in np.flatnonzero(known)]
-            writer.asked = np.flatnonzero(~known)
+            felt = (strings.x | strings.z).any(axis=1) if fragment.steps else np.zeros(len(strings), dtype=bool)
+            entries[np.ix_(where, ~felt)] = np.where(strings.x[~felt].any(axis=1), 0, 1) - 2  # X and Y of |0> are 0, Z is 1
+            writer.asked = np.flatnonzero(felt)
         if len(writer.asked):
             variant, row = writer.variant([[own[i] for i in r] for own, r in zip(choices, rows, strict=True)])
             entries[np.ix_(where, writer.asked)] = n_outputs + row[:, None] * len(writer.asked) + np.arange(len(writer.asked))
@@ -99,7 +100,8 @@ class _Writer:
 
     def variant(self, choices: Sequence[Sequence[Choice]]) -> tuple[Variant, NDArray[np.int64]]:
         """Of choices at each end; and, for every combination of these, the last end's fastest, its row of `turns`."""
-        combined = np.array(list(product(*[range(len(own)) for own in choices])), np.int64).reshape(-1, len(choices))
+        sizes = [len(own) for own in choices]
+        combined = np.indices(sizes).reshape(len(sizes), math.prod(sizes)).T
         number = 0
         for place, (step, qubits) in enumerate(self._fragment.steps):
             if isinstance(step, End):

@@ -17,6 +17,8 @@ from qmm.quantum.scaling.decompositions import expand
 from qmm.quantum.scaling.places import Cut, End, Fragment, Pieces, is_last, register_labels, sever
 from qmm.quantum.settings import parts
 
+_BACKJUMPS = 300  # of each search for cuts; the addon's 10,000 take seconds and were not seen to find better ones
+
 
 class FragmentPlan(NamedTuple):
     name: str
@@ -99,11 +101,14 @@ def find_cuts(circuit: Circuit, max_qubits: int, seed: int = 0) -> tuple[Pieces,
 
     Raises CircuitError where none are found, and without the extra "scaling".
     """
-    flat = _flat(circuit.quantum_circuit)
     strings = read_out(circuit).strings
-    candidates: list[Pieces | None] = [sever(flat, register_labels(flat))]
-    for limit in range(max_qubits, 1, -1):  # deferred measurements take qubits as well: then smaller pieces fit
-        candidates += [_found(flat, limit, gates, wires, seed) for gates, wires in ((True, True), (True, False), (False, True))]
+    if circuit.quantum_circuit.num_qubits <= max_qubits:
+        pieces = sever(circuit.quantum_circuit)
+        return pieces, plan(pieces, strings)
+    flat = _flat(circuit.quantum_circuit)
+    candidates: list[Pieces | None] = [sever(flat, register_labels(flat)), _found(flat, max_qubits, False, True, seed)]
+    for limit in range(max_qubits, 1, -1):  # the measurements of cut gates take qubits as well: then smaller pieces fit
+        candidates += [_found(flat, limit, True, wires, seed) for wires in (True, False)]
     plans = [(pieces, plan(pieces, strings)) for pieces in candidates if pieces is not None]
     fitting = [(pieces, own) for pieces, own in plans if max(f.width for f in own.fragments) <= max_qubits]
     if not fitting:
@@ -154,7 +159,7 @@ def _found(flat: QuantumCircuit, limit: int, gates: bool, wires: bool, seed: int
     for place in places:
         item = flat.data[place]
         searched.append(_stand_in(item.operation), [flat.find_bit(q).index for q in item.qubits])
-    options = addon.OptimizationParameters(seed=seed, gate_lo=gates, wire_lo=wires)
+    options = addon.OptimizationParameters(seed=seed, gate_lo=gates, wire_lo=wires, max_backjumps=_BACKJUMPS)
     try:
         cut, _ = addon.find_cuts(searched, options, addon.DeviceConstraints(qubits_per_subcircuit=limit))
     except (ValueError, AttributeError):  # what the addon raises where its search ends without cuts
