@@ -101,8 +101,8 @@ class _Front:
 
 def _clifford(operation: Operation) -> Clifford | None:
     """None where it is none, or too wide to be worth the question."""
-    if operation.num_qubits > 2 or is_parametrised(operation):
-        return None
+    if operation.num_qubits > 2 or is_parametrised(operation) or operation.name == "PauliEvolution":
+        return None  # Qiskit's matrix of a time evolution is slow, and warns
     try:
         return Clifford(operation)
     except QiskitError:
