@@ -14,6 +14,7 @@ from qiskit.quantum_info import Clifford, PauliLindbladMap, pauli_basis
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qmm.quantum.errors import CircuitError
+from qmm.quantum.execution.noise import Noise
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
 from qmm.quantum.extras import require
 from qmm.quantum.fingerprint import Fingerprint
@@ -59,8 +60,9 @@ class ProbabilisticErrorCancellation(Mitigation):
     Args:
         samples: Circuits that are drawn for each binding; its shots are divided among them.
         max_overhead: A circuit of which gamma**2 is larger is refused.
-        noise: None: that of a simulated device. Else a `qiskit_aer.noise.NoiseModel` on physical qubits, or the probabilities
-            of Pauli errors by gate, `{"cz": {"IX": 0.001, "ZZ": 0.002}, "cz 3 4": {...}}` (see `StatedNoise`).
+        noise: None: that of a simulated device. Else a `Noise`, or the probabilities of Pauli errors by gate,
+            `{"cz": {"IX": 0.001, "ZZ": 0.002}, "cz 3 4": {...}}` (see `StatedNoise`); in Python also a
+            `qiskit_aer.noise.NoiseModel` on physical qubits.
         one_qubit_gates: Whether the noise of one-qubit gates is undone too.
     """
 
@@ -70,7 +72,7 @@ class ProbabilisticErrorCancellation(Mitigation):
         self,
         samples: int = 100,
         max_overhead: float = 100.0,  # as in qiskit-mitigation: ten times the standard error
-        noise: Any = None,
+        noise: Noise | Mapping[str, Mapping[str, float]] | None = None,
         one_qubit_gates: bool = True,
     ):
         """Raises CircuitError for a number of samples or an overhead below 1, and for noise that is none."""
@@ -301,6 +303,8 @@ def _averaged(values: NDArray[np.float64], variances: NDArray[np.float64], weigh
 def _read(noise: Any) -> PauliNoise:
     if isinstance(noise, Mapping):
         return StatedNoise(noise)
+    if isinstance(noise, Noise):
+        return ModelledNoise(noise.model())
     if hasattr(noise, "noise_instructions"):
         return ModelledNoise(noise)
     raise CircuitError(

@@ -8,25 +8,25 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.exceptions import QiskitError
-from qiskit.quantum_info import Clifford, SparsePauliOp
 
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.gradients.unrolling import Unrolled, unroll
 from qmm.quantum.layer import expectations
+from qmm.quantum.mitigation.near_clifford import NearClifford
 from qmm.quantum.mitigation.randomizing import positive
 from qmm.quantum.pubs import Cache
 
 if TYPE_CHECKING:
     from qmm.quantum.execution.backend import Execution
 
-_WIDEST_STATE = (
-    20  # qubits of which whole states are simulated, in a second or so; wider training circuits are Clifford circuits
-)
+_WIDEST_STATE = 16  # qubits of which whole states are simulated, some hundred in a minute; beyond, few angles may be left
+_LEFT = 10  # of them: of one Pauli string they make at most 2**10
+_CHOICE = 8  # circuits to choose each of those from that are to differ
 _NEARNESS = 0.5  # radians: angles are replaced by near multiples rather than far ones, as in arXiv:2005.10189
 
 
@@ -34,16 +34,16 @@ class CliffordDataRegression(Mitigation):
     """Learned mitigation (arXiv:2005.10189): what the device makes of near-Clifford circuits tells what it makes of others.
 
     The first time that a circuit is run, training circuits run with it: the same gates, most of their angles moved to multiples
-    of pi/2 that are near those of the samples. Their exact values are computed, and a line from noisy to exact values is fitted
-    for each observable; it is kept for the circuit and its observables, and all later values go through it. Where the training
-    circuits' values differ by no more than the noise of shots, the slope stays near 1.
+    of pi/2, in one half of them to near ones, in the other such that their values differ much. Exact values are computed, and a
+    line from noisy to exact ones is fitted for each observable; it is kept for the circuit and its observables, and all later
+    values go through it. Where training circuits' values differ by no more than the noise of shots, the slope stays near 1.
 
     Shots: each training circuit takes as many as a sample. The stated variance holds the error of the fit, and by how much the
     training circuits lie off the line.
 
     Args:
         circuits: Training circuits for each circuit.
-        replaced: The share of their angles that are moved. Beyond 20 qubits all are.
+        replaced: The share of their angles that are moved. Beyond 16 qubits, all but at most 10 are.
     """
 
     stage: ClassVar[int] = 10
@@ -55,17 +55,18 @@ class CliffordDataRegression(Mitigation):
         self.circuits, self.replaced = circuits, replaced
 
     def expand(self, request: Request, execution: "Execution") -> Expansion:
-        """Raises CircuitError for gates that do not unroll into rotations and, beyond 20 qubits, for fixed non-Clifford gates."""
+        """Raises CircuitError for gates that are no rotations and, beyond 16 qubits, for many fixed non-Clifford gates."""
+        if not len(request.bindings) or not request.measurement.observables:
+            return Expansion([request], lambda estimates: estimates[0])
         cache: Cache[_Family] = execution.memory.setdefault((type(self).__name__, self), Cache())
         key = Fingerprint(request.circuit), request.parameters, _observed(request)
         family = cache.get(key, lambda: _Family(request))
         rows = family.angles(request.bindings)
         own = request._replace(circuit=family.circuit, parameters=family.parameters, bindings=rows)
-        if family.line is not None or not len(rows):
+        if family.line is not None:
             return Expansion([own], lambda estimates: family.mitigated(estimates[0]))
         n = len(rows)
-        training = family.training(rows, self.circuits, self.replaced, execution.rng)
-        exact = family.exact(training)
+        training, exact = family.training(rows, self.circuits, self.replaced, execution.rng)
 
         def combine(estimates: Sequence[Estimates]) -> Estimates:
             values, variances = estimates[0]
@@ -119,6 +120,7 @@ class _Family:
         circuit = self._unrolled.compiled.circuit
         self.circuit: QuantumCircuit = circuit.quantum_circuit
         self.parameters: tuple[Parameter, ...] = circuit.inputs
+        self._request = request._replace(bindings=request.bindings[:0])
         self._observables = observables
         self._steps = np.array([_step(self.circuit, parameter) for parameter in self.parameters])
         self.line: Line | None = None
@@ -128,51 +130,52 @@ class _Family:
         found = self._unrolled.angles.evaluate(torch.from_numpy(bindings), torch.empty(0, dtype=torch.float64))
         return found.expand(len(bindings), len(self.parameters)).numpy()
 
-    def training(self, rows: NDArray[np.float64], k: int, share: float, rng: Generator) -> NDArray[np.float64]:
-        """(k, A): rows, (N, A), drawn at random, with a share of their angles moved to where gates are Clifford gates."""
-        share = 1.0 if self.circuit.num_qubits > _WIDEST_STATE else share
+    def training(
+        self, rows: NDArray[np.float64], k: int, share: float, rng: Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(k, A) angles and their (k, P) exact values.
+
+        Half of them are near `rows`, (N, A); the others are those, of many with angles further off, whose values differ most.
+        """
+        near = self._moved(rows, k - k // 2, share, _NEARNESS, rng)
+        others = self._moved(rows, _CHOICE * (k // 2), share, np.inf, rng)
+        of_near, of_others = np.split(self.exact(np.concatenate([near, others])), [len(near)])
+        spread = _far_apart(of_others, k // 2)
+        return np.concatenate([near, others[spread]]), np.concatenate([of_near, of_others[spread]])
+
+    def _moved(self, rows: NDArray[np.float64], k: int, share: float, nearness: float, rng: Generator) -> NDArray[np.float64]:
+        """(k, A): rows drawn at random, with a share of their angles moved to where gates are Clifford gates."""
         drawn = rows[rng.integers(len(rows), size=k)]
         near = np.floor(drawn / self._steps)[..., None] + np.arange(-1, 3)
         distance = np.abs(near * self._steps[:, None] - drawn[..., None])
-        chances = np.exp(-((distance / _NEARNESS) ** 2)).cumsum(axis=-1)
+        chances = np.exp(-((distance / nearness) ** 2)).cumsum(axis=-1)
         pick = (rng.random(drawn.shape)[..., None] * chances[..., -1:] > chances).sum(axis=-1)
         moved = np.take_along_axis(near, pick[..., None], axis=-1)[..., 0] * self._steps
         rank = rng.permuted(np.broadcast_to(np.arange(drawn.shape[1]), drawn.shape), axis=1)
-        return np.where(rank < round(share * drawn.shape[1]), moved, drawn)
+        wide = self.circuit.num_qubits > _WIDEST_STATE
+        left = drawn.shape[1] - round(share * drawn.shape[1])
+        return np.where(rank >= (min(left, _LEFT) if wide else left), moved, drawn)
 
     def exact(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(K, A) -> (K, P)"""
-        if self.circuit.num_qubits <= _WIDEST_STATE:
-            empty = torch.empty(0, dtype=torch.float64)
-            return expectations(self._unrolled.compiled, torch.from_numpy(rows), empty).numpy()
-        return np.stack(
-            [clifford_values(self.circuit, dict(zip(self.parameters, row, strict=True)), self._observables) for row in rows]
-        )
+        if self.circuit.num_qubits > _WIDEST_STATE:
+            own = self._request._replace(circuit=self.circuit, parameters=self.parameters)
+            return NearClifford(Transpiler(None, level=0)(own).circuit, self.parameters).values(rows, self._observables)
+        return expectations(self._unrolled.compiled, torch.from_numpy(rows), torch.empty(0, dtype=torch.float64)).numpy()
 
     def mitigated(self, noisy: Estimates) -> Estimates:
         return noisy if self.line is None else self.line(noisy)
 
 
-def clifford_values(
-    circuit: QuantumCircuit, angles: dict[Parameter, float], observables: Sequence[SparsePauliOp]
-) -> NDArray[np.float64]:
-    """(P,) exact expectation values of a circuit whose gates at these angles are Clifford gates, of any width.
-
-    Raises CircuitError where they are not.
-    """
-    try:
-        clifford = Clifford(circuit.assign_parameters(angles))
-    except QiskitError as error:
-        raise CircuitError(
-            f"CliffordDataRegression trains circuits of more than {_WIDEST_STATE} qubits with all angles at multiples of pi/2, "
-            f"and this one has gates without a parameter that are no Clifford gates: {error}"
-        ) from error
-    values = []
-    for observable in observables:
-        pulled = observable.paulis.evolve(clifford, frame="h")
-        signs = np.where(pulled.x.any(axis=1), 0.0, 1.0 - pulled.phase)  # a phase of 2 is -1
-        values.append(float((signs * observable.coeffs.real).sum()))
-    return np.array(values)
+def _far_apart(values: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Rows of (M, P) values: of each column in turn one of the largest, then one of the smallest, until there are k."""
+    free, chosen = np.ones(len(values), dtype=bool), []
+    for i in range(k):
+        turn, column = divmod(i, values.shape[1])
+        signed = values[:, column] if turn % 2 else -values[:, column]
+        chosen.append(int(np.argmin(np.where(free, signed, np.inf))))
+        free[chosen[-1]] = False
+    return np.array(chosen, dtype=np.int64)
 
 
 def _step(circuit: QuantumCircuit, parameter: Parameter) -> float:
