@@ -16,7 +16,7 @@ from qmm.quantum.execution.providers import Provider
 if TYPE_CHECKING:
     from qmm.quantum.execution.simulation import Simulation
 
-_HOW = ("max_parallel_threads", "device", "fusion_threshold")  # what decides about speed alone
+_HOW = ("max_parallel_threads", "device", "fusion_threshold", "runtime_parameter_bind_enable")  # what decides about speed alone
 METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state", "stabilizer")
 
 
@@ -61,11 +61,14 @@ class Aer(Provider):
         self.method, self._primitive, self._noise = method, primitive, noise
         self._threads = threads or torch.get_num_threads()
         self._device = self._choose_device(device)
+        ideal = self._device is None and noise is None
         wanted = {
             "matrix_product_state_max_bond_dimension": max_bond_dimension,
             "matrix_product_state_truncation_threshold": truncation_threshold,
             "max_parallel_threads": self._threads,
-            "fusion_threshold": 2 if method in ("automatic", "density_matrix") else None,  # halves the time of density matrices
+            # Halves the time of density matrices; states without noise take four times as long to fuse as to compute.
+            "fusion_threshold": 2 if not ideal and method in ("automatic", "density_matrix") else None,
+            "runtime_parameter_bind_enable": True if ideal else None,  # one circuit, whatever its angles; slower with noise
             "device": "GPU" if gpu else None,
             **(options or {}),
         }
