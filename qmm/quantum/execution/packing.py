@@ -38,6 +38,12 @@ def packed(asks: Sequence[Ask], limits: Limits, circuits: int | None = None) -> 
         limits: Of one job. A binding that needs more circuits than it may hold has a job to itself.
         circuits: A bound of the sender's own.
     """
+    if limits.uniform:
+        groups: dict[int, list[Ask]] = {}
+        for ask in asks:
+            groups.setdefault(ask.request.shots, []).append(ask)
+        apart = [packed(group, limits._replace(uniform=False), circuits) for group in groups.values()]
+        return [work for jobs in apart for work in jobs]
     bounds = [bound for bound in (limits.circuits, circuits) if bound is not None]
     most = max(1, min(bounds)) if bounds else None
     done: list[Work] = []

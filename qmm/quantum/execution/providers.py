@@ -17,6 +17,8 @@ class Limits(NamedTuple):
     """Bindings times bases, of all PUBs together."""
     shots: int | None = None
     """Of one circuit."""
+    uniform: bool = False
+    """Whether all PUBs of a job must have the same shots."""
 
 
 class Provider(ABC):
