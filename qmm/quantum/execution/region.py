@@ -4,16 +4,11 @@ A circuit in the instruction set of a device is as wide as the device; most of t
 what the touched qubits cost, with the gates, errors and read-out errors of these very qubits and of each directed edge.
 """
 
-import copy
-import uuid
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-import numpy as np
 from qiskit.circuit import CircuitInstruction, Gate, QuantumCircuit, QuantumRegister
-from qiskit.providers import BackendV2, JobStatus, JobV1, Options
-from qiskit.result import Result
+from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
@@ -204,77 +199,3 @@ class Regions:
         else:
             return None
         return None if model.is_ideal() and not model._custom_noise_passes else model
-
-
-class RegionSimulator(AerSimulator):
-    """A device with its noise, of which each run simulates no more than the region that the circuit touches.
-
-    To all who run circuits it is as wide as the device, and an AerSimulator. Make it with `of`.
-    """
-
-    _regions: Regions
-
-    @classmethod
-    def of(cls, device: BackendV2, noise: NoiseModel | None = None, **options: Any) -> Self:
-        """Args: as of `Regions`."""
-        made: Self = cls.from_backend(device, noise_model=None, **options)
-        made._regions = Regions(device, noise, **options)
-        return made
-
-    def run(self, circuits: Any, parameter_binds: Any = None, **run_options: Any) -> "MergedJob":
-        """As AerSimulator does, with noise of the physical qubits."""
-        circuits = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
-        seed = run_options.pop("seed_simulator", None) or self.options.seed_simulator
-        found = [touched(circuit) for circuit in circuits]
-        parts = []
-        for number, (qubits, group) in enumerate(groupby(sorted(range(len(found)), key=lambda i: found[i]), found.__getitem__)):
-            own = list(group)
-            if seed is not None:  # each group its own stream: else two would draw the same numbers
-                run_options["seed_simulator"] = int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
-            binds = [parameter_binds[i] for i in own] if parameter_binds else None
-            small = [narrowed(circuits[i], qubits) for i in own]
-            sizes = [len(next(iter(b.values()), [0])) for b in binds] if binds else [1] * len(own)
-            parts.append(Part(own, sizes, self._regions.simulator(qubits).run(small, parameter_binds=binds, **run_options)))
-        return MergedJob(self, parts)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        made = copy.copy(self)  # regions, which take time to make, are shared
-        made._options = copy.copy(self._options)
-        return made
-
-
-class Part(NamedTuple):
-    """Circuits of one region."""
-
-    places: list[int]
-    sizes: list[int]
-    job: Any
-
-
-class MergedJob(JobV1):
-    """The jobs of several regions as one: results in the order in which the circuits came."""
-
-    def __init__(self, backend: BackendV2, parts: Sequence[Part]):
-        super().__init__(backend, str(uuid.uuid4()))
-        self._parts = parts
-
-    def submit(self) -> None:
-        """Its parts run already."""
-
-    def result(self) -> Result:
-        """Of all circuits and bindings."""
-        by_place: dict[int, list[Any]] = {}
-        whole: Result | None = None
-        for part in self._parts:
-            found = part.job.result()
-            rest = iter(found.results)
-            by_place |= {i: [next(rest) for _ in range(n)] for i, n in zip(part.places, part.sizes, strict=True)}
-            whole = found if whole is None or not found.success else whole
-        assert whole is not None
-        whole = copy.copy(whole)
-        whole.job_id, whole.results = self.job_id(), [r for i in sorted(by_place) for r in by_place[i]]
-        return whole
-
-    def status(self) -> JobStatus:
-        """Of its parts, that of the first which is not done."""
-        return next((s for part in self._parts if (s := part.job.status()) is not JobStatus.DONE), JobStatus.DONE)

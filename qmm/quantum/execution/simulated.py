@@ -29,7 +29,7 @@ from qmm.quantum.angles import collect
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.channels import Program
 from qmm.quantum.execution.region import touched
-from qmm.quantum.execution.simulation import Floats, Measured, Simulation
+from qmm.quantum.execution.simulation import Floats, Measured, Simulation, drawn
 from qmm.quantum.pubs import Observables
 
 _CLIFFORD = (
@@ -74,10 +74,13 @@ class SimulatedSampler(BaseSamplerV2):
         metadata = {"shots": pub.shots, "circuit_metadata": pub.circuit.metadata}
         if plan.measured is None:
             sampler = SamplerV2.from_backend(self._simulation.regions.simulator(plan.region), seed=int(rng.integers(2**31)))
-            values = bindings.reshape(*pub.shape, -1)
-            result = sampler.run([(plan.circuit, values) if plan.circuit.parameters else (plan.circuit,)], shots=pub.shots)
-            found = result.result()[0]
-            return SamplerPubResult(found.data, {**found.metadata, **metadata})
+            if plan.circuit.parameters:
+                found = sampler.run([(plan.circuit, bindings.reshape(*pub.shape, -1))], shots=pub.shots).result()[0]
+                return SamplerPubResult(found.data, {**found.metadata, **metadata})
+            found = sampler.run([plan.circuit], shots=pub.shots * pub.size).result()[0]
+            arrays = {name: bits.array.reshape(*pub.shape, pub.shots, -1) for name, bits in found.data.items()}
+            data = {name: BitArray(array, found.data[name].num_bits) for name, array in arrays.items()}
+            return SamplerPubResult(DataBin(**data, shape=pub.shape), {**found.metadata, **metadata})
         states = drawn(self._simulation.probabilities(plan, bindings), pub.shots, rng).reshape(*pub.shape, pub.shots)
         data = {register.name: _bits(states, plan.measured, pub.circuit, register) for register in pub.circuit.cregs}
         return SamplerPubResult(DataBin(**data, shape=pub.shape), metadata)
@@ -146,13 +149,6 @@ def _expectations(program: Program, bindings: Floats, operators: Sequence[Sparse
     owners = np.repeat(np.arange(len(operators)), [len(s) for s in strings])
     np.add.at(weights, (places, owners), np.concatenate([o.coeffs.real for o in operators]))
     return program.expectations(bindings, distinct.astype(np.int64), threads) @ weights
-
-
-def drawn(probabilities: Floats, shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(N, M) -> (N, shots): outcomes, drawn independently of each other."""
-    counts = rng.multinomial(shots, probabilities)
-    outcomes = np.tile(np.arange(probabilities.shape[1]), len(probabilities))
-    return rng.permuted(np.repeat(outcomes, counts.ravel()).reshape(len(probabilities), shots), axis=1)
 
 
 def _bindings(pub: Any, circuit: QuantumCircuit) -> Floats:

@@ -134,6 +134,13 @@ class Simulation:
         return found if circuit.parameters else np.repeat(found, len(bindings), 0)
 
 
+def drawn(probabilities: Floats, shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(N, M) -> (N, shots): outcomes, drawn independently of each other."""
+    counts = rng.multinomial(shots, probabilities)
+    outcomes = np.tile(np.arange(probabilities.shape[1]), len(probabilities))
+    return rng.permuted(np.repeat(outcomes, counts.ravel()).reshape(len(probabilities), shots), axis=1)
+
+
 def final_measurements(circuit: QuantumCircuit) -> Measured | None:
     """None for a circuit in which something other than a delay follows a measurement on its qubit, or depends on it."""
     if circuit.num_vars or circuit.num_captured_vars:
