@@ -23,11 +23,12 @@ from qiskit_aer.noise import (
 
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution import PrimitiveBackend
+from qmm.quantum.execution import Execution, PrimitiveBackend, Request
 from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.noise import Noise
 from qmm.quantum.mitigation import FourTwoTwo, ProbabilisticErrorCancellation
 from qmm.quantum.mitigation.pauli_noise import ModelledNoise, StatedNoise, lindblad, rates_to_terms
+from qmm.quantum.settings import parts
 
 PAULI = {"XZ": 0.02, "ZI": 0.01, "YY": 0.01}
 LABELS: list[str | list[str]] = ["IIZ", "ZZI", "XIY", "IXX", ["YZZ", "XIY"]]
@@ -113,7 +114,7 @@ def test_what_is_no_noise(errors: dict, message: str) -> None:
 def test_unbiased(device: BackendV2, models: Callable, noise: NoiseModel) -> None:
     """Each of 15 values within 4 of its standard errors, which without it are further off than 10."""
     circuit = models(1, 3, 2, LABELS)
-    provider = Aer(device=device, noise=noise)  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=noise)
     assert np.abs(z_scores(PrimitiveBackend(provider, 40_000), circuit)).max() > 10
     found = z_scores(PrimitiveBackend(provider, 40_000, [ProbabilisticErrorCancellation(400)], seed=2), circuit)
     assert np.abs(found).max() < 4
@@ -123,7 +124,7 @@ def test_unbiased(device: BackendV2, models: Callable, noise: NoiseModel) -> Non
 def test_noise_of_one_qubit_gates(device: BackendV2, models: Callable) -> None:
     """Depolarising, it is undone exactly; left alone, it stays."""
     circuit = models(3, 3, 2, LABELS)
-    provider = Aer(device=device, noise=model(depolarizing_error(0.01, 2), depolarizing_error(0.02, 1)))  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=model(depolarizing_error(0.01, 2), depolarizing_error(0.02, 1)))
     found, left = (
         z_scores(PrimitiveBackend(provider, 40_000, [ProbabilisticErrorCancellation(400, one_qubit_gates=own)]), circuit)
         for own in (True, False)
@@ -141,61 +142,56 @@ def test_on_simulators_of_any_gate_circuits_are_rewritten(models: Callable) -> N
     circuit.ry(0.3, 1)
     own = CompiledCircuit(Circuit.of(circuit, observables=["ZZ", "XI", "YX"]))
     values = own, torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
-    backend = PrimitiveBackend(Aer(noise=noise), 40_000, [ProbabilisticErrorCancellation(400)])  # type: ignore[arg-type]
+    backend = PrimitiveBackend(Aer(noise=noise), 40_000, [ProbabilisticErrorCancellation(400)])
     assert np.abs(z_scores(backend, values)).max() < 4
 
 
 @pytest.mark.parametrize(("samples", "shots"), [(50, 1000), (20, 200)])
 def test_stated_variances_cover(device: BackendV2, models: Callable, samples: int, shots: int) -> None:
     """Over 25 submissions, each with other draws."""
-    circuit, provider = models(5, 2, 2, ["ZZ", "XY"]), Aer(device=device, noise=model(stochastic()))  # type: ignore[arg-type]
+    circuit, provider = models(5, 2, 2, ["ZZ", "XY"]), Aer(device=device, noise=model(stochastic()))
     backend = PrimitiveBackend(provider, shots, [ProbabilisticErrorCancellation(samples)])
     found = np.stack([z_scores(backend, circuit) for _ in range(25)])
     assert abs(found.mean()) < 5 / np.sqrt(25)
     assert 0.5 < np.mean(found**2) < 1.7
 
 
-def test_overhead_is_the_product_of_the_gates(device: BackendV2, caplog: pytest.LogCaptureFixture) -> None:
-    """Depolarising noise of n qubits has 4**n - 1 equal rates -log(1 - p) / 4**n, and gamma = exp(2 sum of rates)."""
-    p, q = 0.03, 0.004
+@pytest.mark.parametrize("q", [0.0, 0.004])
+def test_overhead_is_the_product_of_the_gates(device: BackendV2, caplog: pytest.LogCaptureFixture, q: float) -> None:
+    """Depolarising noise of n qubits has 4**n - 1 equal rates -log(1 - p) / 4**n, and gamma = exp(2 sum of rates).
+
+    There are three cz, and nine dressings with two sx each: before each cz on its qubits, and at the end.
+    """
+    p = 0.03
     circuit = QuantumCircuit(3)
     for a, b in ((0, 1), (1, 2), (0, 1)):
         circuit.cz(a, b)
         circuit.sx([0, 1, 2])
-    compiled = CompiledCircuit(Circuit.of(circuit, observables=["ZZZ"]))
-    values = compiled, torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
-    of_cz = (1 - p) ** (-15 / 8)
-    for one, expected in ((None, of_cz**3), (depolarizing_error(q, 1), None)):
-        noise = model(depolarizing_error(p, 2), one)
-        backend = PrimitiveBackend(Aer(device=device, noise=noise), 10, [ProbabilisticErrorCancellation(5, 1e3)])  # type: ignore[arg-type]
-        caplog.clear()
-        with caplog.at_level(logging.INFO, logger="qmm"):
-            estimates(backend, values)
-        ((gamma, sampling),) = [record.args for record in caplog.records if "gamma" in record.msg]  # type: ignore[misc]
-        assert sampling == pytest.approx(gamma**2)
-        if expected is not None:
-            assert gamma == pytest.approx(expected)
-        else:  # two sx in each dressing; nine of them: before each gate on its qubits, and at the end
-            assert gamma == pytest.approx(of_cz**3 * (1 - q) ** (-2 * 9 * 3 / 2))
+    own = Request(circuit, (), np.zeros((1, 0)), parts(Circuit.of(circuit, observables=["ZZZ"])).measurement, 10)
+    noise = model(depolarizing_error(p, 2), depolarizing_error(q, 1))
+    where = Execution(device, noise, np.random.default_rng(0), lambda requests: [], lambda request: request, {})
+    mitigation = ProbabilisticErrorCancellation(max_overhead=2)
+    with caplog.at_level(logging.INFO, logger="qmm"):
+        found = mitigation.overhead(own, where)
+    assert found.gamma == pytest.approx((1 - p) ** (-3 * 15 / 8) * (1 - q) ** (-2 * 9 * 3 / 2))
+    assert found.sampling == pytest.approx(found.gamma**2)
+    assert f"gamma = {found.gamma:.4g}, gamma**2 = {found.sampling:.4g}" in caplog.text
 
 
 def test_what_costs_too_much_is_refused_with_both_numbers(device: BackendV2, models: Callable) -> None:
-    circuit = models(0, 3, 2, LABELS)
-    provider = Aer(device=device, noise=model(depolarizing_error(0.1, 2)))  # type: ignore[arg-type]
+    circuit, inputs, weights = models(0, 3, 2, LABELS)
+    provider = Aer(device=device, noise=model(depolarizing_error(0.1, 2)))
     backend = PrimitiveBackend(provider, 10, [ProbabilisticErrorCancellation(max_overhead=2)])
-    request = []
-    backend.transpiler = lambda r, own=backend.transpiler: request.append(own(r)) or request[-1]  # type: ignore[assignment]
-    with pytest.raises(
-        CircuitError, match=r"gamma = ([\d.]+) .* gamma\*\*2 = ([\d.]+) times as many shots; max_overhead=2"
-    ) as error:
-        estimates(backend, circuit)
-    gates = request[0].circuit.count_ops()["cz"]
+    bare = Request(circuit.circuit.quantum_circuit, (), np.zeros((1, 0)), parts(circuit.circuit).measurement, 10)
+    gates = backend.transpiler(bare).circuit.count_ops()["cz"]
+    with pytest.raises(CircuitError, match=r"gamma = .* times as many shots; max_overhead=2") as error:
+        backend.submit(circuit, inputs, weights)
     assert f"gamma = {0.9 ** (-15 / 8 * gates):.4g} " in str(error.value)
     assert f"gamma**2 = {0.9 ** (-15 / 4 * gates):.4g} " in str(error.value)
 
 
 def test_channels_without_an_inverse(device: BackendV2, models: Callable) -> None:
-    provider = Aer(device=device, noise=model(depolarizing_error(1.0, 2)))  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=model(depolarizing_error(1.0, 2)))
     with pytest.raises(CircuitError, match="no inverse"):
         estimates(PrimitiveBackend(provider, 10, [ProbabilisticErrorCancellation()]), models(0, 3, 1, LABELS))
 
@@ -226,7 +222,7 @@ def test_noise_that_is_given_replaces_that_of_the_device(noisy: Callable, models
 
 
 def test_without_noise_circuits_stay_as_they_are(device: BackendV2, models: Callable) -> None:
-    circuit, provider = models(0, 3, 2, LABELS), Aer(device=device, noise=NoiseModel())  # type: ignore[arg-type]
+    circuit, provider = models(0, 3, 2, LABELS), Aer(device=device, noise=NoiseModel())
     mitigated, plain = (
         estimates(PrimitiveBackend(provider, 1000, own), circuit) for own in ([ProbabilisticErrorCancellation()], [])
     )
@@ -247,13 +243,13 @@ def test_gates_that_are_not_twirled(models: Callable) -> None:
     circuit.iswap(0, 1)
     own = CompiledCircuit(Circuit.of(circuit, observables=["ZZ"])), torch.zeros(1, 0), torch.zeros(0)
     device = GenericBackendV2(2, basis_gates=["rz", "sx", "x", "iswap"], seed=0)
-    provider = Aer(device=device, noise=model(stochastic()))  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=model(stochastic()))
     with pytest.raises(CircuitError, match="twirls cx, cz, ecr; the circuit has iswap"):
         estimates(PrimitiveBackend(provider, mitigation=[ProbabilisticErrorCancellation()]), own)
 
 
 def test_selected_shots_have_no_signs(device: BackendV2, models: Callable) -> None:
-    provider = Aer(device=device, noise=model(stochastic()))  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=model(stochastic()))
     backend = PrimitiveBackend(provider, mitigation=[ProbabilisticErrorCancellation(), FourTwoTwo()])
     with pytest.raises(CircuitError, match="averages with signs"):
         estimates(backend, models(0, 2, 1, ["ZZ"]))
@@ -263,5 +259,9 @@ def test_selected_shots_have_no_signs(device: BackendV2, models: Callable) -> No
 def test_refused(arguments: dict) -> None:
     with pytest.raises(CircuitError, match="both are at least 1"):
         ProbabilisticErrorCancellation(**arguments)
+
+
+def test_what_is_not_noise_at_all() -> None:
+    number: Any = 3
     with pytest.raises(CircuitError, match="a int came as noise"):
-        ProbabilisticErrorCancellation(noise=3)  # type: ignore[arg-type]
+        ProbabilisticErrorCancellation(noise=number)

@@ -224,7 +224,7 @@ def test_better_than_none(device: BackendV2, models: Callable) -> None:
     """Local noise: root mean square errors over 24 values, 20,000 shots; and the stated errors hold."""
     circuit, inputs, weights = models(6, 4, 3, ["IIIZ", "IZZI", "ZIII", "XXII"], samples=6)
     ideal = expectations(circuit.circuit, inputs, weights).numpy()
-    provider = Aer(device=device, noise=noise())  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=noise())
     found = {}
     for name, mitigation in (("none", []), ("cdr", [CliffordDataRegression()])):
         job = PrimitiveBackend(provider, 20_000, mitigation).submit(circuit, inputs, weights)

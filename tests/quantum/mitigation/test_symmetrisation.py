@@ -1,6 +1,7 @@
 """Symmetrisation: what is wrong with one qubit of a device is shared by the circuit's qubits."""
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from qmm.quantum.mitigation import Symmetrisation, Trex
 from qmm.quantum.settings import parts
 
 ANGLES = np.array([0.3, 0.5, 0.7, 0.9])
-GATES = ["rz", "sx", "x", "cz"]
+GATES = ("rz", "sx", "x", "cz")
 NOTHING = torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
 
 
@@ -34,7 +35,7 @@ def turned() -> CompiledCircuit:
 
 def full(n: int) -> BackendV2:
     """Any gate between any two of n qubits."""
-    return GenericBackendV2(n, basis_gates=GATES if n > 1 else GATES[:-1], seed=3)
+    return GenericBackendV2(n, basis_gates=list(GATES if n > 1 else GATES[:-1]), seed=3)
 
 
 def bad_qubit(noise: NoiseModel, qubit: int = 2, p: float = 0.3) -> NoiseModel:
@@ -61,7 +62,7 @@ def test_one_bad_qubit_is_shared() -> None:
     p, kept, offset = 0.3, 0.7, 0.1  # <Z> becomes kept <Z> + offset on read-out
     ideal = np.cos(ANGLES)
     on_bad = kept * (1 - p / 2) ** 2 * ideal + offset
-    provider = Aer(device=device, noise=bad_qubit(NoiseModel()))  # type: ignore[arg-type]
+    provider = Aer(device=device, noise=bad_qubit(NoiseModel()))
     plain = PrimitiveBackend(provider, shots).submit(circuit, *NOTHING).estimates()
     found = PrimitiveBackend(provider, shots, [Symmetrisation(4)]).submit(circuit, *NOTHING).estimates()
     expected = (3 * ideal + on_bad) / 4
@@ -78,7 +79,7 @@ def test_the_average_against_each_mapping(device: BackendV2, models: Callable) -
     for i in range(4):
         for edge in ([i, i + 1], [i + 1, i]):
             noise.add_quantum_error(depolarizing_error(0.02 + 0.05 * i, 2), ["cz"], edge)
-    provider, shots = Aer(device=device, noise=noise), 40_000  # type: ignore[arg-type]
+    provider, shots = Aer(device=device, noise=noise), 40_000
     backend = PrimitiveBackend(provider, shots, [Symmetrisation(3)])
     average = backend.submit(circuit, inputs, weights).estimates()
     bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], 1).numpy()
@@ -100,7 +101,7 @@ def test_the_average_against_each_mapping(device: BackendV2, models: Callable) -
 @pytest.mark.parametrize("n_qubits", [5, 7])
 def test_layouts_follow_the_couplings(n_qubits: int, models: Callable) -> None:
     """A chain of three on a line takes no swap wherever it stands."""
-    line = GenericBackendV2(n_qubits, basis_gates=GATES, coupling_map=CouplingMap.from_line(n_qubits), seed=2)
+    line = GenericBackendV2(n_qubits, basis_gates=list(GATES), coupling_map=CouplingMap.from_line(n_qubits), seed=2)
     circuit = models(0, 3, 2, ["ZZZ"])[0]
     found = layouts(line, circuit, 4)
     assert len(set(found)) == len(found) == 4
@@ -118,7 +119,7 @@ def test_every_qubit_moves_where_there_is_room(models: Callable) -> None:
 
 def test_bad_places_are_left_out(models: Callable) -> None:
     """The couplings of two of twelve qubits are hopeless; there are enough others."""
-    device = GenericBackendV2(12, basis_gates=GATES, coupling_map=CouplingMap.from_line(12), seed=2)
+    device = GenericBackendV2(12, basis_gates=list(GATES), coupling_map=CouplingMap.from_line(12), seed=2)
     for edge, properties in device.target["cz"].items():
         if {4, 5} & set(edge):
             properties.error = 0.4
@@ -151,7 +152,7 @@ def test_with_trex(models: Callable) -> None:
     noise = bad_qubit(NoiseModel())
     for qubit in (0, 1, 3):
         noise.add_readout_error(ReadoutError([[0.97, 0.03], [0.06, 0.94]]), [qubit])
-    provider = Aer(device=full(4), noise=noise)  # type: ignore[arg-type]
+    provider = Aer(device=full(4), noise=noise)
     found = PrimitiveBackend(provider, shots, [Trex(), Symmetrisation(4)]).submit(circuit, *NOTHING).estimates()
     plain = PrimitiveBackend(provider, shots).submit(circuit, *NOTHING).estimates()
     ideal = np.cos(ANGLES)
@@ -162,13 +163,13 @@ def test_with_trex(models: Callable) -> None:
 def test_circuits_are_placed_once(device: BackendV2, models: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     from qmm.quantum.mitigation import symmetrisation as module
 
-    calls, real = [], module._placements
-    monkeypatch.setattr(module, "_placements", lambda *arguments: calls.append(1) or real(*arguments))
+    counting = Mock(wraps=module._placements)
+    monkeypatch.setattr(module, "_placements", counting)
     backend = PrimitiveBackend(Aer(device=device), 10, [Symmetrisation(2)])
     first, second = models(0, 2, 1, ["ZZ"])[0], models(0, 3, 1, ["ZZZ"])[0]
     for circuit in (first, first, second):
         backend.expand(request(circuit))
-    assert len(calls) == 2
+    assert counting.call_count == 2
 
 
 def test_refused(device: BackendV2, models: Callable) -> None:
