@@ -50,6 +50,7 @@ def _add_product(out: Memory, to: Index, values: Memory, row: Index, factors: Me
     out[to] = out[to] + factors[place] * values[row]
 
 
+@loops.inner
 def _evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out):  # type: ignore[no-untyped-def]
     lanes = len(out) // len(wanted)
     state[:] = 0.0
@@ -86,11 +87,9 @@ def _evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, s
 
 def _compiled(version: str) -> Any:
     """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
-    inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(_evolve)  # type: ignore[call-overload]
-
     def evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out):  # type: ignore[no-untyped-def]
         version  # noqa: B018
-        inner(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out)
+        _evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out)
 
     try:
         return njit(cache=True, nogil=True)(evolve)
