@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import combinations, islice, product
 
 import torch
@@ -145,7 +146,7 @@ class QuantumSelfAttention(Fusion):
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F). Raises InputError for a row in which nothing is present."""
-        return fuse_by_pattern(tuple(self.widths), angles, present, self._fuse)
+        return fuse_by_pattern(tuple(self.widths), angles, present, self._fuse, self)
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         tokens = torch.stack([pad(x, (0, self.token - x.shape[1])) for x in features], dim=1)  # (b, tokens, d)
@@ -160,10 +161,8 @@ class QuantumSelfAttention(Fusion):
     def attend(self, tokens: Tensor, layer: int = 0) -> Tensor:
         """(b, tokens, d) -> what each token takes from all of them, (b, tokens, d)."""
         rows = tokens.flatten(0, 1)
-        query, key, value = (
-            self.expectations(self._compiled[kind], rows, self.weights[kind][layer]).unflatten(0, tokens.shape[:2])
-            for kind in _KINDS
-        )
+        own = [partial(self.expectations, self._compiled[kind], rows, self.weights[kind][layer]) for kind in _KINDS]
+        query, key, value = (values.unflatten(0, tokens.shape[:2]) for values in self.together(own))
         attention = (-(query - key.mT).square()).softmax(dim=2)
         return attention @ value
 

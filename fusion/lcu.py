@@ -188,12 +188,12 @@ class LCUFusion(Fusion):
 
         Raises InputError for a row in which nothing is present.
         """
-        values = fuse_by_pattern(tuple(self.widths), angles, present, self._fuse)
+        values = fuse_by_pattern(tuple(self.widths), angles, present, self._fuse, self)
         return values[:, :-1] / values[:, -1:].clamp_min(_LEAST)
 
     def success_probability(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """As `forward`, (B,): how likely all index qubits are found in 0. 1 / it is what post-selection costs in shots."""
-        return fuse_by_pattern(tuple(self.widths), angles, present, self._fuse)[:, -1]
+        return fuse_by_pattern(tuple(self.widths), angles, present, self._fuse, self)[:, -1]
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         inputs, weights = self.values(dict(zip(modalities, features, strict=True)))

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class MixtureFusion(Fusion):
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F)"""
-        fused = [member(angles, present) for member in self.members.values()]
+        fused = self.together([partial(member, angles, present) for member in self.members.values()])
         if not self.gated:
             return torch.cat(fused, dim=1)
         return torch.einsum("bm,mbf->bf", self.shares(angles, present), torch.stack(fused))

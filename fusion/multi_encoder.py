@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Collection, Mapping
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -107,15 +108,15 @@ class MultiEncoderFusion(Fusion):
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F). Raises InputError for a row in which nothing is present."""
-        return self.main({m: self._encode(m, angles[m], present[m]) for m in self.widths}, present)
+        encoded = self.together([partial(self._encode, m, angles[m], present[m]) for m in self.widths])
+        return self.main(dict(zip(self.widths, encoded, strict=True)), present)
 
     def _encode(self, modality: str, features: Tensor, present: Tensor) -> Tensor:
         """(B, k) -> (B, E n) angles in [0, pi]; 0 in rows that lack the modality."""
         rows = present.nonzero().squeeze(1)
         shown = self.feature_maps[modality](features[rows])
-        values = [
-            self.expectations(self._compiled[modality], shown, weights) for weights in self.weights[:, self._own[modality]]
-        ]
+        own, compiled = self.weights[:, self._own[modality]], self._compiled[modality]
+        values = self.together([partial(self.expectations, compiled, shown, weights) for weights in own])
         encoded = (1 + torch.cat(values, dim=1)) * (math.pi / 2)
         return encoded.new_zeros(len(features), encoded.shape[1]).index_copy(0, rows, encoded)
 

@@ -3,11 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from qmm.contracts import RunsCircuits
 from qmm.errors import InputError
 
 T = TypeVar("T")
@@ -20,9 +22,10 @@ def fuse_by_pattern(
     features: Mapping[str, Tensor],
     present: Mapping[str, Tensor],
     fuse: Callable[[tuple[str, ...], list[Tensor]], Tensor],
+    runner: RunsCircuits,
 ) -> Tensor:
     """(B, k) and (B,) bool by modality -> (B, F), where `fuse(names, [(b, k) of each])` makes (b, F) of the rows that have
-    just these modalities.
+    just these modalities; `runner`, whose circuits these are, has those of all patterns travel together.
 
     Raises InputError for a row in which nothing is present.
     """
@@ -34,11 +37,11 @@ def fuse_by_pattern(
         raise InputError(f"row {int(empty[0])} of the batch has none of {', '.join(modalities)}; leave such samples out")
     patterns, group = flags.unique(dim=0, return_inverse=True)
     rows = [(group == i).nonzero().squeeze(1) for i in range(len(patterns))]
-    parts = []
+    tasks = []
     for pattern, where in zip(patterns.tolist(), rows, strict=True):
         names = tuple(m for m, here in zip(modalities, pattern, strict=True) if here)
-        parts.append(fuse(names, [features[m][where] for m in names]))
-    return torch.cat(parts)[torch.cat(rows).argsort()]
+        tasks.append(partial(fuse, names, [features[m][where] for m in names]))
+    return torch.cat(runner.together(tasks))[torch.cat(rows).argsort()]
 
 
 class PatternCache(Generic[T]):

@@ -139,7 +139,7 @@ class QuantumFusion(Fusion):
 
         Rows are grouped by what is present, one circuit each. Raises InputError for a row in which nothing is.
         """
-        return self.readout(fuse_by_pattern(self.layout.modalities, angles, present, self._fuse))
+        return self.readout(fuse_by_pattern(self.layout.modalities, angles, present, self._fuse, self))
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         """(b, k) features of the modalities that all rows have -> (b, observables), 0 where one needs another modality."""

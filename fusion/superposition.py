@@ -135,7 +135,7 @@ class SuperpositionFusion(Fusion):
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F). Raises InputError for a row in which nothing is present."""
-        return self.readout(fuse_by_pattern(tuple(self.widths), angles, present, self._fuse))
+        return self.readout(fuse_by_pattern(tuple(self.widths), angles, present, self._fuse, self))
 
     def _fuse(self, modalities: tuple[str, ...], features: list[Tensor]) -> Tensor:
         inputs, weights = self.values(dict(zip(modalities, features, strict=True)))

@@ -1,8 +1,8 @@
 """The four parts of a model. Each knows its own output width; widths are handed on once, by `build`, in `MultimodalModel`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -10,6 +10,8 @@ from qmm.config import Configurable
 from qmm.errors import InputError
 from qmm.quantum import Backend, Circuit, CompiledCircuit, Gradient, expectations
 from qmm.types import Context, Features
+
+T = TypeVar("T")
 
 
 class Part(Configurable, nn.Module, ABC):
@@ -105,6 +107,10 @@ class RunsCircuits(nn.Module):
     def expectations(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """(b, n_outputs) of one of its circuits on its backend: inputs (b, n_inputs), weights (W,) or (b, W)."""
         return expectations(circuit, inputs, weights, self.backend, self.gradient)
+
+    def together(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """The results of tasks that do not need each other; where circuits travel in jobs, those of all tasks travel in one."""
+        return [task() for task in tasks] if self.backend is None else self.backend.together(tasks)
 
 
 class Fusion(Part, RunsCircuits):

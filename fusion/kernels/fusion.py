@@ -58,7 +58,7 @@ class KernelFusion(Fusion):
             x = self.kernel.angles(modalities, dict(zip(modalities, features, strict=True)))
             return self.kernel.compare(self.kernel.represent(modalities, x), modalities, landmarks, everything)
 
-        return fuse_by_pattern(everything, angles, present, fuse)
+        return fuse_by_pattern(everything, angles, present, fuse, self)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
         """The classical members of the same capacity."""

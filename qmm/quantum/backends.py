@@ -1,13 +1,15 @@
 """Where a circuit runs, and how its values are differentiated: the bases of the two parts that a QuantumLayer is given."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
+
+_T = TypeVar("_T")
 
 
 class Job(Protocol):
@@ -56,6 +58,11 @@ class Backend(ABC):
         if any(evaluation.shots is not None for evaluation in evaluations):
             raise CircuitError(f"shots were given for {type(self).__name__}, which takes no number of them; leave shots out")
         return [self.submit(e.circuit, e.inputs, e.weights) for e in evaluations]
+
+    def together(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
+        """The results of tasks that run circuits and do not need each other: one after the other, or, where that saves jobs,
+        side by side."""
+        return [task() for task in tasks]
 
 
 class Gradient(ABC):

@@ -1,6 +1,7 @@
 """MultimodalRetrieval: any of the modalities finds any others of the same sample, in one joint space."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -96,7 +97,8 @@ class MultimodalRetrieval(MultimodalTask):
 
     def _fuse(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(b, sides, F): the fused features of each side's modalities alone, 0 where it has none."""
-        return torch.stack([self._fuse_side(angles, present, members) for members in self.sides.values()], dim=1)
+        sides = [partial(self._fuse_side, angles, present, members) for members in self.sides.values()]
+        return torch.stack(self.model.fusion.together(sides), dim=1)
 
     def _fuse_side(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor], members: Sequence[str]) -> Tensor:
         here = _any_of(members, present)

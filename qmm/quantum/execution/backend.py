@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,7 +19,10 @@ from qmm.quantum.execution.dispatch import Dispatcher
 from qmm.quantum.execution.providers import Given, Provider
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request, arranged
 from qmm.quantum.execution.transpiling import Transpiler
+from qmm.quantum.gathering import Gathering, gathering_of
 from qmm.quantum.settings import Parts, parts
+
+_T = TypeVar("_T")
 
 
 class Execution(NamedTuple):
@@ -56,6 +59,16 @@ class EstimateJob:
     def variances(self) -> Tensor:
         """(N, n_outputs): squared standard errors of the values."""
         return torch.from_numpy(self.estimates().variances).to(self._like)
+
+
+class _LaterJob(EstimateJob):
+    """Of a task among others (`PrimitiveBackend.together`): begun when all of them wait."""
+
+    def __init__(self, begun: Callable[[], list[EstimateJob]], place: int, like: Tensor):
+        self._begun, self._place, self._like = begun, place, like
+
+    def estimates(self) -> Estimates:
+        return self._begun()[self._place].estimates()
 
 
 class PrimitiveBackend(Backend):
@@ -112,6 +125,20 @@ class PrimitiveBackend(Backend):
     @torch.no_grad()
     def submit_many(self, evaluations: Sequence[Evaluation]) -> list[EstimateJob]:
         """Begins to estimate the outputs of several circuits in one job, each with its own number of shots."""
+        gathering = gathering_of(self._begin)
+        if gathering is None:
+            return self._begin(evaluations)
+        begun = gathering.ask(evaluations)
+        return [_LaterJob(begun, place, evaluation.inputs) for place, evaluation in enumerate(evaluations)]
+
+    def together(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
+        """The results of tasks that do not need each other; what they submit travels in one job."""
+        if len(tasks) < 2:
+            return [task() for task in tasks]
+        return (gathering_of(self._begin) or Gathering(self._begin)).run(tasks)
+
+    @torch.no_grad()
+    def _begin(self, evaluations: Sequence[Evaluation]) -> list[EstimateJob]:
         prepared = [self._prepare(evaluation) for evaluation in evaluations]
         future = self.dispatcher.submit([request for expansion, _ in prepared for request in expansion.requests])
         jobs, first = [], 0
