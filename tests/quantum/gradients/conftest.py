@@ -33,6 +33,23 @@ def counting() -> Counting:
 
 
 @pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Callable[[Backend], list[list[Evaluation]]]:
+    """A backend -> what is submitted to it from now on, submission by submission."""
+
+    def watch(backend: Backend) -> list[list[Evaluation]]:
+        seen, submit_many = list[list[Evaluation]](), backend.submit_many
+
+        def submit(evaluations: Sequence[Evaluation]) -> Any:
+            seen.append(list(evaluations))
+            return submit_many(evaluations)
+
+        monkeypatch.setattr(backend, "submit_many", submit)
+        return seen
+
+    return watch
+
+
+@pytest.fixture
 def gradients() -> Callable[..., tuple[Tensor, ...]]:
     """Of a mixture (B, n_outputs) of the outputs, by inputs and weights; by default the exact ones."""
 

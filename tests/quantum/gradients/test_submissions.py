@@ -155,10 +155,10 @@ def test_time_evolutions_that_do_not_commute_have_finite_differences(gradients) 
     [
         (lambda: ParameterShift(shots=0), "shots=0"),
         (lambda: ParameterShift(shots=True), "shots=True"),
-        (lambda: ParameterShift(shots=2.5), "shots=2.5"),
+        (lambda: ParameterShift(shots=2.5), "shots=2.5"),  # type: ignore[arg-type]
         (lambda: ParameterShift(allotment=Allotment(), ahead=True), "leave out one"),
         (lambda: FiniteDifference(step=0.0), "step=0.0"),
-        (lambda: FiniteDifference(kind="backward"), "choose central or forward"),
+        (lambda: FiniteDifference(kind="backward"), "choose central or forward"),  # type: ignore[arg-type]
         (lambda: SPSA(repetitions=0), "repetitions=0"),
         (lambda: SPSA(step=-1.0), "step=-1.0"),
         (lambda: SPSA(step=float("nan")), "step=nan"),
@@ -183,15 +183,13 @@ def test_shapes_and_angles_are_checked(circuit) -> None:
             ParameterShift().jacobian(ExactBackend(), circuit, inputs, torch.ones(3))
 
 
-def test_shots_of_the_gradient_are_its_own(circuit, monkeypatch) -> None:
-    backend, seen = PrimitiveBackend(Ideal(), shots=50), []
-    send = backend.submit_many
-    monkeypatch.setattr(
-        backend, "submit_many", lambda runs: seen.append([(len(r.inputs), r.shots) for r in runs]) or send(runs)
-    )
+def test_shots_of_the_gradient_are_its_own(circuit, sent) -> None:
+    backend = PrimitiveBackend(Ideal(), shots=50)
+    seen = sent(backend)
     run(circuit, backend, ParameterShift(shots=20))
     run(circuit, backend, ParameterShift(shots=20, ahead=True))
-    assert seen == [[(3, None)], [(18, 20)], [(3, None), (18, 20)]]
+    found = [[(len(e.inputs), e.shots) for e in evaluations] for evaluations in seen]
+    assert found == [[(3, None)], [(18, 20)], [(3, None), (18, 20)]]
 
 
 @pytest.mark.parametrize(
