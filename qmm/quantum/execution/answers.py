@@ -1,7 +1,6 @@
 """Requests as primitive unified blocs (PUBs), and the results of these as estimates."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,8 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 from qmm.quantum.execution.requests import Estimates, Request
 from qmm.quantum.settings import measured
 
-_WIDEST_COUNTS = 14  # measured qubits whose outcomes are counted; beyond, parities are taken shot by shot
+_CELLS = 2**22  # numbers that are worked on at once
+_WORD = 62  # bits of an outcome that one integer holds
 
 
 def sampler_pubs(request: Request) -> list[tuple[QuantumCircuit, NDArray[np.float64], int]]:
@@ -56,39 +56,61 @@ def in_order_of_circuit(request: Request) -> NDArray[np.float64]:
 
 
 def _read(bits: BitArray, basis: Pauli, observables: Sequence[SparsePauliOp]) -> Estimates:
-    qubits = np.flatnonzero(basis.x | basis.z)
+    qubits, shots = np.flatnonzero(basis.x | basis.z), bits.num_shots
     masks = [(o.paulis.x | o.paulis.z)[:, qubits] for o in observables]
-    shots = bits.num_shots
-    if len(qubits) > _WIDEST_COUNTS:
-        samples = np.stack([_by_shot(bits, mask, o) for mask, o in zip(masks, observables, strict=True)], axis=-1)
-        return Estimates(samples.mean(axis=1), samples.var(axis=1) / max(1, shots - 1))
-    counts = _counts(bits, len(qubits))
-    strings = np.arange(2 ** len(qubits))
-    weights = 1 << np.arange(len(qubits))
-    tables = np.stack([_signs(strings, mask @ weights) @ o.coeffs.real for mask, o in zip(masks, observables, strict=True)], -1)
-    values, squares = counts @ tables / shots, counts @ tables**2 / shots
+    rows = bits.array.reshape(-1, shots, bits.array.shape[-1])
+    strings, counted = sum(len(mask) for mask in masks), 2 ** len(qubits) <= 8 * shots
+    each = max(1, _CELLS // (2 ** len(qubits) if counted else shots * max(strings, len(qubits))))
+    read = _counted if counted else _by_shot
+    parts = [read(rows[start : start + each], masks, observables) for start in range(0, len(rows), each)]
+    values, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Estimates(values, (squares - values**2).clip(min=0) / max(1, shots - 1))
 
 
-def _counts(bits: BitArray, k: int) -> NDArray[np.int64]:
-    """(N, 2**k)"""
-    rows = bits.array.reshape(-1, bits.num_shots, bits.array.shape[-1])
+def _counted(
+    rows: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], observables: Sequence[SparsePauliOp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, shots, bytes) -> means of the observables, and of their squares, (N, P) each, from how often each outcome came."""
+    k, shots = masks[0].shape[1], rows.shape[1]
+    offset = np.arange(len(rows))[:, None] << k
+    counts = np.bincount((_integers(rows) + offset).ravel(), minlength=len(rows) << k).reshape(len(rows), -1)
+    tables = _values(np.arange(2**k), masks, observables)
+    return counts @ tables / shots, counts @ tables**2 / shots
+
+
+def _by_shot(
+    rows: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], observables: Sequence[SparsePauliOp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same from the value of each shot, where there are more outcomes than shots."""
+    if masks[0].shape[1] <= _WORD:
+        samples = _values(_integers(rows), masks, observables)
+    else:
+        found = np.unpackbits(rows, axis=-1)[..., ::-1]  # bit 0 first
+        samples = np.zeros((*rows.shape[:2], len(observables)))
+        for column, (mask, observable) in enumerate(zip(masks, observables, strict=True)):
+            for string, coefficient in zip(mask, observable.coeffs.real, strict=True):
+                parities = np.bitwise_xor.reduce(found[..., np.flatnonzero(string)], axis=-1)
+                samples[..., column] += coefficient * (1 - 2.0 * parities)
+    return samples.mean(axis=1), (samples**2).mean(axis=1)
+
+
+def _integers(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(N, shots, bytes), the last byte lowest -> (N, shots)"""
     states = np.zeros(rows.shape[:2], np.int64)
     for byte in range(rows.shape[-1]):
         states = states << 8 | rows[..., byte]
-    offset = np.arange(len(states))[:, None] << k
-    return np.bincount((states + offset).ravel(), minlength=len(states) << k).reshape(len(states), -1)
+    return states
 
 
-def _signs(states: NDArray[np.int64], masks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(states, masks): the parity, as +1 or -1, of the bits in each mask."""
-    return 1 - 2 * (np.bitwise_count(states[:, None] & masks) & 1).astype(np.int64)
-
-
-def _by_shot(bits: BitArray, mask: NDArray[np.bool_], observable: SparsePauliOp) -> NDArray[np.float64]:
-    """(N, shots): the value that each shot gives."""
-    found: Any = bits.to_bool_array(order="little").reshape(-1, bits.num_shots, bits.num_bits)
-    total = np.zeros(found.shape[:2])
-    for string, coefficient in zip(mask, observable.coeffs.real, strict=True):
-        total += coefficient * (1 - 2.0 * np.bitwise_xor.reduce(found[..., string], axis=-1))
-    return total
+def _values(
+    states: NDArray[np.int64], masks: Sequence[NDArray[np.bool_]], observables: Sequence[SparsePauliOp]
+) -> NDArray[np.float64]:
+    """(...) -> (..., P): what each observable is worth for an outcome."""
+    bits = 1 << np.arange(masks[0].shape[1])
+    return np.stack(
+        [
+            (1 - 2 * (np.bitwise_count(states[..., None] & (mask @ bits)) & 1).astype(np.int8)) @ observable.coeffs.real
+            for mask, observable in zip(masks, observables, strict=True)
+        ],
+        axis=-1,
+    )
