@@ -1,8 +1,10 @@
 """PrimitiveBackend: circuits run by any of Qiskit's V2 primitives, from a simulator to hardware."""
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,9 +17,13 @@ from torch import Tensor
 from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.dispatch import Dispatcher
+from qmm.quantum.execution.budget import Budget, Plan
+from qmm.quantum.execution.dispatch import Dispatcher, Draws
+from qmm.quantum.execution.ledger import Ledger
+from qmm.quantum.execution.pretending import pretended
 from qmm.quantum.execution.providers import Given, Provider
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request, arranged
+from qmm.quantum.execution.sending import Jobs
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.gathering import Gathering, gathering_of
 from qmm.quantum.settings import Parts, parts
@@ -29,8 +35,8 @@ class Execution(NamedTuple):
     """What a mitigation may know of where its requests run."""
 
     device: BackendV2 | None
-    noise_model: Any
-    """Of a simulated device, on its physical qubits; None where it is not known."""
+    noise_model: Callable[[], Any]
+    """Of a simulated device, on its physical qubits; None where it is not known. Putting one together takes seconds."""
     rng: np.random.Generator
     run: Callable[[Sequence[Request]], list[Estimates]]
     """Runs requests at once, for calibration. They are not mitigated."""
@@ -82,6 +88,8 @@ class PrimitiveBackend(Backend):
         mitigation: What is done against noise; the order does not matter.
         optimization_level: Of the transpiler, 0 to 3.
         seed: Of the transpiler, of simulators, and of what mitigations draw.
+        jobs: How jobs are sent, what is done when they fail, and where they are kept.
+        budget: What may be taken of the device at most, and what it charges.
     """
 
     def __init__(
@@ -91,6 +99,8 @@ class PrimitiveBackend(Backend):
         mitigation: Sequence[Mitigation] = (),
         optimization_level: int = 3,
         seed: int = 0,
+        jobs: Jobs | None = None,
+        budget: Budget | None = None,
     ):
         """Raises CircuitError for shots below one, a primitive that is none, and mitigations that do not go together."""
         if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
@@ -99,8 +109,7 @@ class PrimitiveBackend(Backend):
         self.shots, self.seed = shots, seed
         self.mitigation = arranged(mitigation)
         self.transpiler = Transpiler(self.provider.device, optimization_level, seed)
-        self.dispatcher = Dispatcher(self.provider, seed)
-        self._rng = np.random.default_rng(seed)
+        self.dispatcher = Dispatcher(self.provider, seed, jobs, budget)
         self._memory: dict[Hashable, Any] = {}
         self._parts: WeakKeyDictionary[CompiledCircuit, Parts] = WeakKeyDictionary()
 
@@ -109,6 +118,39 @@ class PrimitiveBackend(Backend):
         from qmm.quantum.gradients import ParameterShift
 
         return ParameterShift()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What ran so far."""
+        return self.dispatcher.ledger
+
+    @property
+    def budget(self) -> Budget | None:
+        return self.dispatcher.budget
+
+    def keep_in(self, folder: str | Path) -> None:
+        """Keeps job ids and results there, unless `jobs` names a folder. Raises CircuitError for one that cannot be made."""
+        self.dispatcher.keep_in(folder)
+
+    @torch.no_grad()
+    def plan(self, circuit: CompiledCircuit, n_rows: int, shots: int | None = None) -> Plan:
+        """What estimating a circuit's outputs for so many samples takes, with what mitigations add, and have yet to calibrate.
+
+        Nothing is sent. Raises CircuitError where mitigations do, for a device that they do not fit for instance.
+        """
+        rng = np.random.default_rng(self.seed)
+        sizes = (n_rows, len(circuit.circuit.inputs)), (len(circuit.circuit.weights),)
+        inputs, weights = (torch.from_numpy(rng.uniform(-np.pi, np.pi, size)) for size in sizes)
+        request, _ = self._request(Evaluation(circuit, inputs, weights, shots))
+        asked: list[Request] = []
+
+        def pretend(requests: Sequence[Request]) -> list[Estimates]:
+            asked.extend(requests)
+            return [pretended(one) for one in requests]
+
+        memory = {key: copy.deepcopy(value) for key, value in self._memory.items()}
+        expansion = self._expand(request, self._execution(rng, pretend, memory))
+        return self.dispatcher.plan([*asked, *expansion.requests])
 
     @torch.no_grad()
     def submit(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, shots: int | None = None) -> EstimateJob:
@@ -139,8 +181,15 @@ class PrimitiveBackend(Backend):
 
     @torch.no_grad()
     def _begin(self, evaluations: Sequence[Evaluation]) -> list[EstimateJob]:
-        prepared = [self._prepare(evaluation) for evaluation in evaluations]
+        asked = [self._request(evaluation) for evaluation in evaluations]
+        draws = [self.dispatcher.draws(request) for request, _ in asked]
+        try:
+            prepared = [(self.expand(r, draw.rng), own) for (r, own), draw in zip(asked, draws, strict=True)]
+        except BaseException:
+            _undo(draws)
+            raise
         future = self.dispatcher.submit([request for expansion, _ in prepared for request in expansion.requests])
+        future.add_done_callback(lambda done: _undo(draws) if done.cancelled() or done.exception() else None)
         jobs, first = [], 0
         for evaluation, (expansion, own) in zip(evaluations, prepared, strict=True):
             last = first + len(expansion.requests)
@@ -148,7 +197,7 @@ class PrimitiveBackend(Backend):
             first = last
         return jobs
 
-    def _prepare(self, evaluation: Evaluation) -> tuple[Expansion, Parts]:
+    def _request(self, evaluation: Evaluation) -> tuple[Request, Parts]:
         compiled, inputs, weights, shots = evaluation
         if compiled not in self._parts:
             self._parts[compiled] = parts(compiled.circuit)
@@ -156,13 +205,25 @@ class PrimitiveBackend(Backend):
         bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1).double().numpy(force=True)
         parameters = (*compiled.circuit.inputs, *compiled.circuit.weights)
         shots = self.shots if shots is None else shots
-        return self.expand(Request(compiled.circuit.quantum_circuit, parameters, bindings, own.measurement, shots)), own
+        return Request(compiled.circuit.quantum_circuit, parameters, bindings, own.measurement, shots), own
 
-    def expand(self, request: Request) -> Expansion:
-        """What is really run for a request: mitigated, and in the device's instruction set."""
-        execution = Execution(
-            self.provider.device, self.provider.noise_model, self._rng, self._run, self.transpiler, self._memory
-        )
+    def expand(self, request: Request, rng: np.random.Generator | None = None) -> Expansion:
+        """What is really run for a request: mitigated, and in the device's instruction set.
+
+        Args:
+            request: As it was written.
+            rng: What mitigations draw from; None: numbers that follow from the seed and the request.
+        """
+        rng = self.dispatcher.draws(request).rng if rng is None else rng
+        return self._expand(request, self._execution(rng, self._run, self._memory))
+
+    def _execution(
+        self, rng: np.random.Generator, run: Callable[[Sequence[Request]], list[Estimates]], memory: dict[Hashable, Any]
+    ) -> Execution:
+        provider = self.provider
+        return Execution(provider.device, lambda: provider.noise_model, rng, run, self.transpiler, memory)
+
+    def _expand(self, request: Request, execution: Execution) -> Expansion:
         logical = [m for m in self.mitigation if m.stage < Mitigation.PHYSICAL]
         steps: list[Callable[[Request], Expansion]] = [
             *(_step(m, execution) for m in logical),
@@ -187,6 +248,11 @@ def nested(request: Request, steps: Sequence[Callable[[Request], Expansion]]) ->
         return first.combine([part.combine([next(rest) for _ in part.requests]) for part in inner])
 
     return Expansion([r for part in inner for r in part.requests], combine)
+
+
+def _undo(draws: Sequence[Draws]) -> None:
+    for draw in draws:
+        draw.undo()
 
 
 def _finish(expansion: Expansion, own: Parts, place: slice, estimates: list[Estimates]) -> Estimates:

@@ -58,7 +58,8 @@ class ProbabilisticErrorCancellation(Mitigation):
     left as it is (`Trex`, `M3`).
 
     Args:
-        samples: Circuits that are drawn for each binding; its shots are divided among them.
+        samples: Circuits that are drawn for each binding; its shots are divided among them. More draws of fewer shots tell
+            more; below ten shots each there is little to gain.
         max_overhead: A circuit of which gamma**2 is larger is refused.
         noise: None: that of a simulated device. Else a `Noise`, or the probabilities of Pauli errors by gate,
             `{"cz": {"IX": 0.001, "ZZ": 0.002}, "cz 3 4": {...}}` (see `StatedNoise`); in Python also a
@@ -107,15 +108,15 @@ class ProbabilisticErrorCancellation(Mitigation):
         return self._sampled(request, layers, execution.rng)
 
     def _layers(self, request: Request, execution: "Execution") -> "_Layers":
-        if self._noise is None and execution.noise_model is None:
+        if self._noise is None and execution.noise_model() is None:
             raise CircuitError(
                 "ProbabilisticErrorCancellation must know the noise, and this device does not say it. On hardware let the "
-                "runtime learn and cancel it, by the Estimator's options resilience.pec_mitigation and "
-                "resilience.layer_noise_learning; or give noise=: a NoiseModel, or the Pauli errors of each two-qubit gate"
+                "provider learn and cancel it instead: Runtime(options={resilience: {pec_mitigation: true}}, learning={...}); "
+                "or give noise=, the Pauli errors of each two-qubit gate or a NoiseModel"
             )
         key = type(self).__name__, self
         if key not in execution.memory:
-            execution.memory[key] = self._noise or ModelledNoise(execution.noise_model), Cache()
+            execution.memory[key] = self._noise or ModelledNoise(execution.noise_model()), Cache()
         noise, known = execution.memory[key]
         return known.get(Fingerprint(request.circuit), lambda: self._build(request.circuit, noise, execution.device))
 

@@ -169,7 +169,7 @@ def test_overhead_is_the_product_of_the_gates(device: BackendV2, caplog: pytest.
         circuit.sx([0, 1, 2])
     own = Request(circuit, (), np.zeros((1, 0)), parts(Circuit.of(circuit, observables=["ZZZ"])).measurement, 10)
     noise = model(depolarizing_error(p, 2), depolarizing_error(q, 1))
-    where = Execution(device, noise, np.random.default_rng(0), lambda requests: [], lambda request: request, {})
+    where = Execution(device, lambda: noise, np.random.default_rng(0), lambda requests: [], lambda request: request, {})
     mitigation = ProbabilisticErrorCancellation(max_overhead=2)
     with caplog.at_level(logging.INFO, logger="qmm"):
         found = mitigation.overhead(own, where)
@@ -231,7 +231,7 @@ def test_without_noise_circuits_stay_as_they_are(device: BackendV2, models: Call
 
 def test_unknown_noise(models: Callable) -> None:
     backend = PrimitiveBackend(StatevectorSampler(), mitigation=[ProbabilisticErrorCancellation()])
-    with pytest.raises(CircuitError, match=r"does not say it.*resilience\.pec_mitigation.*or give noise="):
+    with pytest.raises(CircuitError, match=r"does not say it.*pec_mitigation: true.*or give noise="):
         estimates(backend, models(0, 2, 1, ["ZZ"]))
 
 

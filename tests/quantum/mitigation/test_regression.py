@@ -31,7 +31,7 @@ def request(compiled: CompiledCircuit, bindings: np.ndarray) -> Request:
 
 
 def execution(seed: int = 0) -> Execution:
-    return Execution(None, None, np.random.default_rng(seed), lambda requests: [], lambda request: request, {})
+    return Execution(None, lambda: None, np.random.default_rng(seed), lambda requests: [], lambda request: request, {})
 
 
 def exact(own: Request) -> np.ndarray:
