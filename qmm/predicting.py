@@ -11,6 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from qmm.backends.comparing import require_circuits
+from qmm.backends.configuration import build_setup, read_setup
 from qmm.decoders.classes import ClassDecoder
 from qmm.decoders.sentences import SentenceDecoder
 from qmm.decoders.speaker import speaker, speaks
@@ -42,6 +44,9 @@ def main(args: list[str]) -> None:
     if prompt_is_text and options.manifest and options.prompt is not None:
         raise InputError("this model's prompts are its texts, which the manifest gives; leave out --prompt")
     task = load(options.ckpt_path, options.allow)
+    if options.config:
+        require_circuits(task)
+        task.model.fusion.run_on(*build_setup(read_setup(options.config)))
     _adopt(task.model.decoder, options)
     reader = _reader(options, described)
     if options.manifest:
@@ -156,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
         "qmm predict --ckpt_path runs/quickstart_captions/checkpoints/last.ckpt --audio a.wav --stream",
     )
     parser.add_argument("--ckpt_path", required=True, help="checkpoint of a qmm task")
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="where circuits run, of an overlay that `qmm test` takes, too: configs/backend/... (default: exactly)",
+    )
     parser.add_argument("--image", help="a picture that Pillow reads")
     parser.add_argument("--audio", help="a sound that soundfile reads")
     parser.add_argument("--text", help="a sentence")
