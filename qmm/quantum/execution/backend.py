@@ -18,7 +18,7 @@ from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.budget import Budget, Plan
-from qmm.quantum.execution.dispatch import Dispatcher, Draws
+from qmm.quantum.execution.dispatch import NO_DRAWS, Dispatcher, Draws
 from qmm.quantum.execution.ledger import Ledger
 from qmm.quantum.execution.pretending import pretended
 from qmm.quantum.execution.providers import Given, Provider
@@ -182,7 +182,7 @@ class PrimitiveBackend(Backend):
     @torch.no_grad()
     def _begin(self, evaluations: Sequence[Evaluation]) -> list[EstimateJob]:
         asked = [self._request(evaluation) for evaluation in evaluations]
-        draws = [self.dispatcher.draws(request) for request, _ in asked]
+        draws = [self._draws(request) for request, _ in asked]
         try:
             prepared = [(self.expand(r, draw.rng), own) for (r, own), draw in zip(asked, draws, strict=True)]
         except BaseException:
@@ -214,8 +214,11 @@ class PrimitiveBackend(Backend):
             request: As it was written.
             rng: What mitigations draw from; None: numbers that follow from the seed and the request.
         """
-        rng = self.dispatcher.draws(request).rng if rng is None else rng
+        rng = self._draws(request).rng if rng is None else rng
         return self._expand(request, self._execution(rng, self._run, self._memory))
+
+    def _draws(self, request: Request) -> Draws:
+        return self.dispatcher.draws(request) if self.mitigation else NO_DRAWS
 
     def _execution(
         self, rng: np.random.Generator, run: Callable[[Sequence[Request]], list[Estimates]], memory: dict[Hashable, Any]

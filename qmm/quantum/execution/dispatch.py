@@ -29,6 +29,10 @@ class Draws(NamedTuple):
     """After a failure, so that the same request draws the same again."""
 
 
+NO_DRAWS = Draws(np.random.default_rng(0), lambda: None)
+"""Where nothing is drawn."""
+
+
 class _Submission:
     """The requests of one call of `submit`."""
 

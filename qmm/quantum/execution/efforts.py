@@ -44,7 +44,7 @@ class Effort:
             self.carry(half, failures)
         if failures and _known(work):
             largest = max(size(half) for half in halves(work))
-            self._sender.bearable = min(largest, bound or largest)
+            self._sender.bearable = min(largest, self._sender.bearable or largest)
 
     def _tries(self, divisible: bool, in_parts: bool) -> int:
         if self._dead:

@@ -190,7 +190,7 @@ class Journal:
                 self._lost[mark] = SentJob(mark, known.get("sent", {}).get("job"), bool(sending["sampler"]), pubs)
 
     def _index(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             keys, numbers = file["keys"].astype(str).tolist(), file["numbers"].tolist()
         for place, (key, (repetition, start, stop)) in enumerate(zip(keys, numbers, strict=True)):
             self._entries.setdefault((key, repetition), []).append(_Entry(start, stop, (path.name, place)))
@@ -215,7 +215,7 @@ def _span(piece: Piece) -> Span:
 
 
 def _estimates(path: Path) -> list[Estimates]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         sizes = file["numbers"][:, 2] - file["numbers"][:, 1]
         shapes = np.stack([sizes, file["widths"]], axis=1)
         values, variances = (_split(file[name], shapes) for name in ("values", "variances"))

@@ -57,15 +57,15 @@ def _compound(found: Any, value: Any) -> None:
     if isinstance(value, type | FunctionType | BuiltinFunctionType):
         _write(found, "name", _name(value))
         return
-    entries: Any = value
+    entries, kind = value, type(value)
     if isinstance(value, dict):
         entries = [part for pair in sorted(value.items(), key=lambda pair: repr(pair[0])) for part in pair]
     elif isinstance(value, set | frozenset):
         entries = sorted(value, key=repr)
     elif not isinstance(value, list | tuple):  # as pickle takes it apart, whose own bytes depend on what is shared in memory
-        reduced = value.__reduce_ex__(4)
+        reduced, kind = value.__reduce_ex__(4), object
         entries = [reduced] if isinstance(reduced, str) else [list(p) if isinstance(p, Iterator) else p for p in reduced]
-    _write(found, "several", _name(type(value)))
+    _write(found, "several", _name(kind))
     _write(found, "length", str(len(entries)).encode())
     for entry in entries:
         _feed(found, entry)
