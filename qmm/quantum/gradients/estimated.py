@@ -1,5 +1,6 @@
 """What the gradients of estimated values have in common: values at several points, and how they add up to derivatives."""
 
+import copy
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -89,6 +90,12 @@ class EstimatedGradient(Gradient):
         """
 
     def values(self, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # nothing of what follows can be traced
+            found: Tensor = torch.compiler.disable(self._values)(backend, circuit, inputs, weights)
+            return found
+        return self._values(backend, circuit, inputs, weights)
+
+    def _values(self, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
         if is_transformed():
             raise CircuitError(
                 f"{type(self).__name__} knows no torch.func transforms and no forward mode; use .backward() or "
@@ -121,6 +128,18 @@ class EstimatedGradient(Gradient):
         found = stencil.derivatives(self._evaluate(backend, stencil, upstream, weights.device))
         sizes = [inputs.shape[1], weights.shape[-1]]
         return Jacobian(*(part.to(weights) for tensor in found for part in tensor.split(sizes, dim=-1)))
+
+    def planned(self, circuit: CompiledCircuit, n_rows: int, wanted: tuple[bool, bool] = (True, True)) -> list[Evaluation]:
+        """What is submitted for the gradient of so many samples, at arbitrary angles: for plans, nothing is sent.
+
+        `wanted`: whether derivatives by inputs, and by weights, will be asked for.
+        """
+        sizes = len(circuit.circuit.inputs), len(circuit.circuit.weights)
+        generator = torch.Generator().manual_seed(0)
+        inputs, weights = (2 * torch.pi * torch.rand(n_rows, n, generator=generator, dtype=torch.float64) for n in sizes)
+        pieces = copy.deepcopy(self).stencil(circuit, inputs, weights, wanted).pieces  # SPSA's own directions stay to be drawn
+        rows = [(p.circuit, p.inputs.flatten(0, 1), p.weights.flatten(0, 1)) for p in pieces if p.inputs.shape[1]]
+        return [Evaluation(circuit, x, w, self.shots) for circuit, x, w in rows]
 
     def _around(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
         x, own = (t.detach().double().cpu() for t in (inputs, weights))

@@ -10,7 +10,7 @@ from qiskit.circuit import Gate, Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.quantum_info import SparsePauliOp
 
-from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend, Gradient, expectations
+from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend, Gradient, QuantumLayer, expectations
 from qmm.quantum.execution import PrimitiveBackend
 from qmm.quantum.execution.ideal import Ideal
 from qmm.quantum.gradients import SPSA, Allotment, EstimatedGradient, FiniteDifference, LinearCombination, ParameterShift
@@ -49,6 +49,16 @@ def run(circuit, backend, rule, inputs=True, weights=True, mixture=None) -> None
 def test_one_submission_holds_all_points_and_nothing_that_is_not_felt(rule, points, circuit, counting) -> None:
     run(circuit, counting, rule)
     assert counting.submissions == [[3], points]
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("rule", [ParameterShift(), LinearCombination(), FiniteDifference(), SPSA(3)])
+def test_plans_say_what_will_be_submitted(rule, wanted, circuit, sent) -> None:
+    backend = PrimitiveBackend(Ideal(), shots=10)
+    seen, planned = sent(backend), rule.planned(circuit, 3, wanted)
+    run(circuit, backend, rule, *wanted)
+    for e, p in zip(seen[1], planned, strict=True):
+        assert (e.circuit, e.inputs.shape, e.shots) == (p.circuit, p.inputs.shape, p.shots)
 
 
 @pytest.mark.parametrize(("rule", "points"), [(ParameterShift(ahead=True), 3 * 6), (SPSA(3, ahead=True), 3 * 6)])
@@ -107,6 +117,7 @@ def test_without_gradients_only_the_values_are_computed(circuit, counting) -> No
 def test_spsa_repeats_itself_from_its_seed(circuit, gradients) -> None:
     at = torch.rand(4, 2), torch.rand(3)
     rule = SPSA(2, seed=5)
+    rule.planned(circuit, 4)
     first, second = gradients(circuit, *at, rule)[0], gradients(circuit, *at, rule)[0]
     assert not torch.equal(first, second)
     assert torch.equal(gradients(circuit, *at, SPSA(2, seed=5))[0], first)
@@ -214,8 +225,20 @@ def test_configurations_name_them(given: dict) -> None:
 
 
 def test_layers_with_a_gradient_are_saved_without_it(circuit) -> None:
-    from qmm.quantum import QuantumLayer
-
     layer, buffer = QuantumLayer(circuit.circuit, gradient=SPSA()), io.BytesIO()
     torch.save(layer.state_dict(), buffer)
     assert list(layer.state_dict()) == ["weights"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_compiled_models_run_it_as_it_is(circuit) -> None:
+    torch.manual_seed(0)
+    layer = QuantumLayer(circuit.circuit, gradient=ParameterShift(ahead=True))
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), layer, torch.nn.Linear(2, 1))
+    found = []
+    for run in (model, torch.compile(model, backend="eager")):
+        model.zero_grad()
+        run(torch.ones(3, 2)).sum().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(found[1], found[0])
+    assert len(found[0]) == 5
