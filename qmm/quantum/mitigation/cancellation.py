@@ -121,6 +121,11 @@ class ProbabilisticErrorCancellation(Mitigation):
         return known.get(Fingerprint(request.circuit), lambda: self._build(request.circuit, noise, execution.device))
 
     def _build(self, circuit: QuantumCircuit, noise: PauliNoise, device: BackendV2 | None) -> "_Layers":
+        if device is not None and not set(_DRESSING) <= set(device.target.operation_names):
+            raise CircuitError(
+                f"ProbabilisticErrorCancellation writes one-qubit gates with rz and sx, which {device.name} lacks; take "
+                "another device, or leave it out"
+            )
         boxed = _boxed(circuit if device is not None else _rewritten(circuit))
         maps = _Layering(noise, self.one_qubit_gates).maps(boxed)
         found = gamma(list(maps.values()))

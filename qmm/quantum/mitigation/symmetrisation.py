@@ -49,14 +49,14 @@ class Symmetrisation(Mitigation):
         layouts = self.layouts(request, execution)
         shots = split(request.shots, len(layouts))
         requests = [
-            request._replace(initial_layout=layout, shots=own, variants=request.variants * len(shots))
+            _placed(request, layout, execution.device)._replace(shots=own, variants=request.variants * len(shots))
             for layout, own in zip(layouts, shots, strict=False)  # fewer shots than layouts
         ]
         return Expansion(requests, _mean)
 
     def layouts(self, request: Request, execution: "Execution") -> list[tuple[int, ...]]:
         """The mappings: the device's qubit of each of the circuit's. Raises as `expand` does."""
-        if execution.device is None:
+        if execution.device is None or execution.device.num_qubits is None:
             raise CircuitError(
                 "Symmetrisation averages over the qubits of a device, and this simulator imitates none: its qubits are alike; "
                 "give it a device, or leave Symmetrisation out"
@@ -77,6 +77,20 @@ class Symmetrisation(Mitigation):
         return found
 
 
+def _placed(request: Request, layout: tuple[int, ...], device: BackendV2 | None) -> Request:
+    """Where any gate can stand between any qubits, the transpiler has no layout, and the circuit is written on its qubits."""
+    if device is None or device.coupling_map is not None:
+        return request._replace(initial_layout=layout)
+    wide, own = QuantumCircuit(device.num_qubits), request.measurement
+    return request._replace(
+        circuit=wide.compose(request.circuit, list(layout)),
+        measurement=own._replace(
+            observables=tuple(o.apply_layout(list(layout), device.num_qubits) for o in own.observables),
+            bases=tuple(basis.apply_layout(list(layout), device.num_qubits) for basis in own.bases),
+        ),
+    )
+
+
 def _mean(estimates: Sequence[Estimates]) -> Estimates:
     """Of mappings that count alike, whatever their shots."""
     return Estimates(
@@ -89,7 +103,9 @@ def _placements(physical: QuantumCircuit, device: BackendV2) -> tuple[NDArray[np
 
     The fewest errors come first.
     """
-    layout = physical.layout.initial_index_layout(filter_ancillas=True)
+    layout = list(range(physical.num_qubits))
+    if physical.layout is not None:
+        layout = physical.layout.initial_index_layout(filter_ancillas=True)
     gates = Counter[tuple[str, tuple[int, ...]]](
         (item.operation.name, tuple(physical.find_bit(qubit).index for qubit in item.qubits))
         for item in physical.data

@@ -248,6 +248,12 @@ def test_gates_that_are_not_twirled(models: Callable) -> None:
         estimates(PrimitiveBackend(provider, mitigation=[ProbabilisticErrorCancellation()]), own)
 
 
+def test_devices_without_the_gates_of_dressings(models: Callable) -> None:
+    provider = Aer(noise=Noise(depolarizing={2: 0.01}, basis_gates=("rx", "rz", "cx"), qubits=2))
+    with pytest.raises(CircuitError, match=r"with rz and sx, which .* lacks"):
+        estimates(PrimitiveBackend(provider, mitigation=[ProbabilisticErrorCancellation()]), models(0, 2, 1, ["ZZ"]))
+
+
 def test_selected_shots_have_no_signs(device: BackendV2, models: Callable) -> None:
     provider = Aer(device=device, noise=model(stochastic()))
     backend = PrimitiveBackend(provider, mitigation=[ProbabilisticErrorCancellation(), FourTwoTwo()])
