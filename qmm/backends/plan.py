@@ -43,7 +43,7 @@ def named_cases(given: Sequence[str]) -> list[Case]:
 
 
 def read_cases(path: str) -> list[Case]:
-    """From a file: `cases`, each with a list of overlays, or with `overlays` and `samples`.
+    """From a file: `cases`, each with a list of overlays, or with `overlays`, `samples` and `arguments` of the backend.
 
     Raises InputError for a file of another form.
     """
@@ -59,10 +59,17 @@ def read_cases(path: str) -> list[Case]:
 
 def _case(path: str, name: str, given: Any) -> Case:
     entry = {"overlays": given} if isinstance(given, list) else given
-    unknown = sorted(set(entry) - {"overlays", "samples"}) if isinstance(entry, Mapping) else ["?"]
+    unknown = sorted(set(entry) - {"overlays", "samples", "arguments"}) if isinstance(entry, Mapping) else ["?"]
     if unknown or not isinstance(entry.get("overlays"), list):
-        raise InputError(f"{path}, case {name!r}: give a list of overlays, or `overlays` and `samples`; got {given!r}")
-    samples = entry.get("samples")
+        wanted = "a list of overlays, or `overlays` with `samples` and the backend's own `arguments`"
+        raise InputError(f"{path}, case {name!r}: give {wanted}; got {given!r}")
+    samples, arguments = entry.get("samples"), entry.get("arguments") or {}
     if samples is not None and (not isinstance(samples, int) or samples < 1):
         raise InputError(f"{path}, case {name!r}: samples={samples!r}; give a whole number above 0")
-    return Case(name, read_setup(entry["overlays"]) if entry["overlays"] else {}, samples)
+    setup = read_setup(entry["overlays"]) if entry["overlays"] else {}
+    if arguments and not setup.get("backend"):
+        raise InputError(f"{path}, case {name!r}: arguments for no backend; name its overlay first")
+    if arguments:
+        own = {**(setup["backend"].get("init_args") or {}), **arguments}
+        setup = {**setup, "backend": {**setup["backend"], "init_args": own}}
+    return Case(name, setup, samples)

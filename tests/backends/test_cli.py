@@ -58,11 +58,14 @@ def test_more_shots_are_nearer_and_nothing_runs_twice(
 def test_the_exact_backend_changes_nothing(qmm: Qmm, given: list[object], tmp_path: Path) -> None:
     cases = tmp_path / "cases.yaml"
     few = overlay(tmp_path / "few.yaml", shots=20)
-    cases.write_text(yaml.safe_dump({"cases": {"exact": [], "three": {"overlays": [str(few)], "samples": 3}}}))
+    cases.write_text(
+        yaml.safe_dump({"cases": {"exact": [], "three": {"overlays": [str(few)], "samples": 3, "arguments": {"shots": 5}}}})
+    )
     qmm("backends", *given, "--cases", cases)
     table = pd.read_csv(tmp_path / "found" / "backends.csv").set_index("backend")
     assert table.loc["exact", "error"] == table.loc["exact", "changed"] == 0
     assert table["samples"].to_dict() == {"exact": 24, "three": 3}
+    assert read_cases(str(cases))[1].setup["backend"]["init_args"]["shots"] == 5
 
 
 def test_one_backend_that_fails_takes_no_other_with_it(qmm: Qmm, given: list[object], tmp_path: Path) -> None:
