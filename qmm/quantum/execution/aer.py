@@ -94,7 +94,7 @@ class Aer(Provider):
     @cached_property
     def noise_model(self) -> Any:
         if self._noise is None:
-            if self._device is None or self.method == "stabilizer":
+            if self._device is None or self._device is clifford_device():
                 return None
             from qiskit_aer.noise import NoiseModel
 
@@ -107,7 +107,10 @@ class Aer(Provider):
         from qmm.quantum.execution.region import Regions
         from qmm.quantum.execution.simulation import Simulation
 
-        return Simulation(Regions(self._device, self._model, method=self.method, **self._options), self.method, self._threads)
+        device = (
+            None if self._device is clifford_device() else self._device
+        )  # which is there to transpile for, and has no noise
+        return Simulation(Regions(device, self._model, method=self.method, **self._options), self.method, self._threads)
 
     def sampler(self, seed: int) -> BaseSamplerV2 | None:
         from qmm.quantum.execution.simulated import SimulatedSampler

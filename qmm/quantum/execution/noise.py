@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from qiskit.circuit import Delay, Gate, Measure, Reset
+from qiskit.circuit import Delay, Gate, Measure, Parameter, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, Options
 from qiskit.providers.backend import QubitProperties
@@ -60,6 +60,8 @@ class Noise:
         for gate in self.basis_gates:
             if gate not in _gates():
                 raise CircuitError(unknown("gate", gate, _gates()))
+            if _gates()[gate].num_qubits > 2:
+                raise CircuitError(f"basis_gates has {gate!r}; the gates of a device are of one or two qubits")
         for name in ("depolarizing", "amplitude_damping", "phase_damping"):
             for gate, value in self._per_gate(name).items():
                 _probability(value, f"{name} of {gate}")
@@ -122,28 +124,25 @@ class Noise:
     def target(self) -> Target:
         """Gates, couplings and durations."""
         durations = self._per_gate("durations", "measure")
+        durations |= {gate: 0.0 for gate in _VIRTUAL if durations and gate in self.basis_gates and gate not in durations}
         pairs = self._pairs()
         n = self.qubits if self.qubits is not None or pairs is None else 1 + max(q for pair in pairs for q in pair)
+        if n is None:  # whatever a circuit has: the target cannot say how long a gate lasts on any qubit
+            target = Target(num_qubits=None, dt=_DT)
+            for instruction in (*(_gates()[gate] for gate in self.basis_gates), Measure(), Reset(), Delay(Parameter("t"))):
+                target.add_instruction(instruction)
+            return target
         t1, t2 = (t * 1e-6 for t in self._times())
-        properties = None if n is None else [QubitProperties(t1=t1, t2=t2) for _ in range(n)]
-        target = Target(num_qubits=n, dt=_DT, qubit_properties=properties)
-        singles = [None] if n is None else [(q,) for q in range(n)]
+        target = Target(num_qubits=n, dt=_DT, qubit_properties=[QubitProperties(t1=t1, t2=t2) for _ in range(n)])
+        singles: list[tuple[int, ...]] = [(q,) for q in range(n)]
+        doubles = [tuple(pair) for pair in pairs or CouplingMap.from_full(n).get_edges()]
         for gate in self.basis_gates:
             found = _gates()[gate]
-            if found.num_qubits == 1:
-                places: list[Any] = singles
-            elif pairs is None or found.num_qubits > 2:
-                places = [None]
-            else:
-                places = [tuple(pair) for pair in pairs]
-            duration = durations.get(gate, 0.0 if gate in _VIRTUAL and self.durations else None)
-            known = None if duration is None else InstructionProperties(duration=duration * 1e-9)
-            target.add_instruction(found, None if places == [None] and known is None else dict.fromkeys(places, known))
-        read = durations.get("measure")
-        known = None if read is None else InstructionProperties(duration=read * 1e-9)
-        target.add_instruction(Measure(), None if n is None and known is None else dict.fromkeys(singles, known))
-        target.add_instruction(Reset(), None if n is None else dict.fromkeys(singles))
-        target.add_instruction(Delay(_parameter()), None if n is None else dict.fromkeys(singles))
+            places = singles if found.num_qubits == 1 else doubles
+            target.add_instruction(found, dict.fromkeys(places, _lasting(durations.get(gate))))
+        target.add_instruction(Measure(), dict.fromkeys(singles, _lasting(durations.get("measure"))))
+        target.add_instruction(Reset(), dict.fromkeys(singles))
+        target.add_instruction(Delay(Parameter("t")), dict.fromkeys(singles))
         return target
 
     def _per_gate(self, name: str, *more: str) -> dict[str, float]:
@@ -243,10 +242,8 @@ def _gates() -> dict[str, Gate]:
     return {name: gate for name, gate in get_standard_gate_name_mapping().items() if isinstance(gate, Gate)}
 
 
-def _parameter() -> Any:
-    from qiskit.circuit import Parameter
-
-    return Parameter("t")
+def _lasting(nanoseconds: float | None) -> InstructionProperties | None:
+    return None if nanoseconds is None else InstructionProperties(duration=nanoseconds * 1e-9)
 
 
 def _probability(value: float, what: str) -> None:

@@ -87,6 +87,7 @@ def _evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, s
 
 def _compiled(version: str) -> Any:
     """numba's cache on disk looks at this file alone; `version`, a part of its key, stands for the files that it imports."""
+
     def evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out):  # type: ignore[no-untyped-def]
         version  # noqa: B018
         _evolve(steps, offsets, bases, pointers, columns, entries, gates, factors, start, wanted, state, scratch, out)

@@ -74,6 +74,8 @@ class Simulation:
     def probabilities(self, plan: Plan, bindings: Floats) -> Floats:
         """(N, 2**k): of what is read from the k measured qubits, the first in the lowest bit."""
         assert plan.measured is not None
+        if not plan.measured.qubits:
+            return np.ones((len(bindings), 1))
         if plan.program is not None:
             found = plan.program.probabilities(bindings, plan.measured.qubits, self.threads)
         else:
