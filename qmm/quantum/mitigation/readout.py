@@ -49,7 +49,7 @@ def prepared(request: Request, strings: Sequence[int], states: int, shots: int, 
         shots: Of all states together, rounded up.
     """
     n_qubits, qubits = request.circuit.num_qubits, measured_qubits(request.measurement)
-    flips = balanced_flips(execution.rng, len(qubits), states)
+    flips = balanced_flips(np.random.default_rng(qubits), len(qubits), states)  # whichever request comes first
     basis = _pauli_z(n_qubits, [sum(1 << q for q in qubits)])[0]
     circuit, parameters = flipped(QuantumCircuit(n_qubits), basis, execution)
     observables = tuple(SparsePauliOp(string) for string in _pauli_z(n_qubits, strings))
@@ -167,8 +167,8 @@ class Scales(NamedTuple):
             value = self.values[mask]
             if value < _CERTAIN * np.sqrt(max(0.0, 1 - value**2) / self.shots):
                 raise CircuitError(
-                    f"read-out errors leave {value:.3f} of the product of Z on qubits {_qubits(mask)}, {self.shots} shots do "
-                    "not tell it from 0; give Trex more of them for its calibration, or measure fewer or better qubits"
+                    f"read-out errors leave {value:.3f} of the product of Z on qubits {_qubits(mask)}; {self.shots} shots "
+                    "do not tell it from 0. Give Trex more of them for its calibration, or measure fewer or better qubits"
                 )
 
     def covariance(self, masks: Sequence[int]) -> NDArray[np.float64]:

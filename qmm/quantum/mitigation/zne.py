@@ -101,9 +101,8 @@ def exponential(factors: NDArray[np.float64], estimates: Sequence[Estimates]) ->
     y = np.stack([e.values for e in estimates])
     variances = np.stack([e.variances for e in estimates])
     known = np.where(variances > 0, variances, np.inf).min(axis=0)
-    precision = 1 / np.where(
-        variances > 0, variances, np.where(np.isfinite(known), known, 1)
-    )  # as the library: none is certain
+    unknown = np.where(np.isfinite(known), known, 1e-12)  # of shots that all agree: no more certain than the surest others
+    precision = 1 / np.where(variances > 0, variances, unknown)
     x = factors[:, None, None]
     usable = (np.sign(y) == np.sign(y[0])).all(axis=0) & (y[0] != 0)
     size = np.where(usable, np.abs(y), 1)
