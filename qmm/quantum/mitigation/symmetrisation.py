@@ -56,7 +56,7 @@ class Symmetrisation(Mitigation):
 
     def layouts(self, request: Request, execution: "Execution") -> list[tuple[int, ...]]:
         """The mappings: the device's qubit of each of the circuit's. Raises as `expand` does."""
-        if execution.device is None or execution.device.num_qubits is None:
+        if execution.device is None or not execution.device.num_qubits:
             raise CircuitError(
                 "Symmetrisation averages over the qubits of a device, and this simulator imitates none: its qubits are alike; "
                 "give it a device, or leave Symmetrisation out"

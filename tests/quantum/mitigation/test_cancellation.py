@@ -241,7 +241,7 @@ def test_gates_that_are_not_twirled(models: Callable) -> None:
     circuit = QuantumCircuit(2)
     circuit.sx(0)
     circuit.iswap(0, 1)
-    own = CompiledCircuit(Circuit.of(circuit, observables=["ZZ"])), torch.zeros(1, 0), torch.zeros(0)
+    own = CompiledCircuit(Circuit.of(circuit, observables=["IX"])), torch.zeros(1, 0), torch.zeros(0)
     device = GenericBackendV2(2, basis_gates=["rz", "sx", "x", "iswap"], seed=0)
     provider = Aer(device=device, noise=model(stochastic()))
     with pytest.raises(CircuitError, match="twirls cx, cz, ecr; the circuit has iswap"):
