@@ -1,5 +1,6 @@
 """Backends from overlays: the files that `qmm fit` takes after its configuration."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,8 @@ def read_setup(files: Sequence[str | Path]) -> dict[str, Any]:
 def build_setup(plain: dict[str, Any]) -> Setup:
     """The parts that `read_setup` described. Raises InputError for what they do not take."""
     try:
-        backend, gradient = (instantiate(kind | None, plain.get(name)) for name, kind in _PARTS.items())
+        # parsing writes into lists
+        backend, gradient = (instantiate(kind | None, copy.deepcopy(plain.get(name))) for name, kind in _PARTS.items())
     except ValueError as error:
         raise InputError(str(error)) from error
     return Setup(backend, gradient)

@@ -43,7 +43,7 @@ def test_more_shots_are_nearer_and_nothing_runs_twice(
     assert set(table["samples"]) == {10}
     assert table["error"][0] != table["error"][1]
     ratio = table["error"][:2].mean() / table["error"][2:].mean()
-    assert ratio == pytest.approx(1000**0.5, rel=0.3)
+    assert ratio == pytest.approx(1000**0.5, rel=0.5)
     assert "many shots" in shown
     Image.open(tmp_path / "found" / "backends.png").verify()
 
