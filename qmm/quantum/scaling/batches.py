@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import PauliList
+from torch import Tensor
 
 from qmm.quantum.angles import Angles, collect
 from qmm.quantum.backends import Evaluation
@@ -37,7 +38,7 @@ def ready(circuit: Circuit, pieces: Pieces, read: ReadOut) -> Ready:
         strings = within(read.strings, pieces, fragment)
         own, place = np.unique(np.concatenate([strings.x, strings.z], axis=1), axis=0, return_inverse=True)
         x, z = np.split(own, 2, axis=1)
-        fragments.append(fragment_circuits(fragment, pieces.cuts, PauliList.from_symplectic(z, x)))
+        fragments.append(fragment_circuits(fragment, pieces.cuts, PauliList.from_symplectic(z, x), set(circuit.weights)))
         places.append(place.reshape(-1))
     decompositions = tuple(cut.decomposition for cut in pieces.cuts)
     angles = collect([0.0 if d.angle is None else d.angle for d in decompositions], (*circuit.inputs, *circuit.weights), ())
@@ -61,16 +62,18 @@ class Slot:
 
     job: Any = None
 
-    def __init__(self, variant: Variant, bindings: NDArray[np.float64], rows: NDArray[np.int64], shots: int | None):
+    def __init__(self, variant: Variant, inputs: Tensor, weights: Tensor, rows: NDArray[np.int64], shots: int | None = None):
         """Args:
-        bindings: (U, parameters of the variant) radians.
+        inputs: (U, inputs of the variant) radians.
+        weights: (weights of the variant,), or (U, weights of the variant).
         rows: Those of its turns that are asked for.
         """
-        self._variant, self._rows, self._n_bindings = variant, rows, len(bindings)
-        turns = np.tile(variant.turns[rows], (len(bindings), 1))
-        inputs = np.concatenate([np.repeat(bindings, len(rows), axis=0), turns], axis=1)
-        none = torch.empty(0, dtype=torch.float64)
-        self.evaluation = Evaluation(variant.compiled, torch.from_numpy(inputs), none, shots)
+        self._variant, self._rows, self._n_bindings = variant, rows, len(inputs)
+        turns = torch.from_numpy(variant.turns[rows]).repeat(len(inputs), 1)
+        whole = torch.cat([inputs.repeat_interleave(len(rows), 0), turns], dim=1)
+        if weights.ndim == 2:
+            weights = weights.repeat_interleave(len(rows), 0)
+        self.evaluation = Evaluation(variant.compiled, whole, weights, shots)
 
     @property
     def is_idle(self) -> bool:
@@ -95,8 +98,9 @@ class Batch:
 
     def __init__(self, ready: Ready, evaluation: Evaluation, samples: int | None, rng: np.random.Generator):
         self.ready = ready
-        bindings = torch.cat([evaluation.inputs, evaluation.weights.expand(len(evaluation.inputs), -1)], dim=1)
-        self._bindings = bindings.detach().double().numpy(force=True)
+        self._inputs, self._weights = (t.detach().double().cpu() for t in (evaluation.inputs, evaluation.weights))
+        self._trained = evaluation.weights.requires_grad
+        self._bindings = torch.cat([self._inputs, self._weights.expand(len(self._inputs), -1)], dim=1).numpy()
         cuts = ready.whole.decompositions
         self._drawn = draw(cuts, samples, rng) if samples is not None and cuts else None
         copies = _copies(self._bindings)
@@ -124,7 +128,9 @@ class Batch:
     ) -> tuple[list[Slot], NDArray[np.int64]]:
         """What a fragment runs, and for each of N bindings which of its distinct ones it is."""
         columns = self.ready.columns
-        used = sorted({columns[parameter] for variant in fragment.variants for parameter in variant.parameters})
+        used = sorted(
+            {columns[parameter] for variant in fragment.variants for parameter in (*variant.inputs, *variant.weights)}
+        )
         _, first, inverse = np.unique(
             np.concatenate([self._bindings[:, used], copies[:, None]], axis=1), axis=0, return_index=True, return_inverse=True
         )
@@ -133,8 +139,10 @@ class Batch:
             size = len(variant.turns) * variant.compiled.circuit.n_outputs
             rows = self._rows(fragment, variant, start)
             start += size
-            own = self._bindings[np.ix_(first, np.array([columns[p] for p in variant.parameters], dtype=np.int64))]
-            slots.append(Slot(variant, own, rows, shots))
+            own = self._inputs[first][:, [columns[p] for p in variant.inputs]]
+            weights = self._weights if self._weights.ndim == 1 else self._weights[first]
+            weights = weights[..., [columns[p] - self._inputs.shape[1] for p in variant.weights]]
+            slots.append(Slot(variant, own, weights.requires_grad_(self._trained), rows, shots))
         return slots, inverse.reshape(-1)
 
     def _rows(self, fragment: FragmentCircuits, variant: Variant, start: int) -> NDArray[np.int64]:

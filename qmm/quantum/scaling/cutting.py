@@ -1,6 +1,9 @@
 """CutBackend: a circuit cut into fragments, each run on a device of its own."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,12 +15,16 @@ from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
+from qmm.quantum.execution.budget import Plan
+from qmm.quantum.execution.ledger import Figures, Ledger
 from qmm.quantum.execution.requests import Estimates
 from qmm.quantum.gradients import ParameterShift
 from qmm.quantum.scaling.batches import Batch, Ready, Slot, ready
 from qmm.quantum.scaling.decompositions import in_turns
 from qmm.quantum.scaling.places import Pieces, is_marked, register_labels, sever
 from qmm.quantum.scaling.plans import CutPlan, find_cuts, plan, read_out
+
+_T = TypeVar("_T")
 
 
 class CutJob:
@@ -88,7 +95,18 @@ class CutBackend(Backend):
     def gradient(self) -> Gradient:
         return CutShift()
 
-    def plan(self, circuit: Circuit | CompiledCircuit) -> CutPlan:
+    @property
+    def shots(self) -> int | None:
+        """Of each binding of a fragment, where all backends have the same number."""
+        found = {getattr(backend, "shots", None) for backend in self._all()}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def ledger(self) -> "Ledgers":
+        """What ran so far, on all backends together."""
+        return Ledgers([backend.ledger for backend in self._all() if hasattr(backend, "ledger")])
+
+    def cutting(self, circuit: Circuit | CompiledCircuit) -> CutPlan:
         """What cutting a circuit takes: cuts, widths of the fragments, circuits, overhead. Nothing runs.
 
         Raises CircuitError where it cannot be cut.
@@ -98,7 +116,30 @@ class CutBackend(Backend):
 
     def overhead(self, circuit: Circuit | CompiledCircuit) -> float:
         """How many times the shots, for the error of the uncut circuit: the product of 9 for each CX, 16 for each wire, ..."""
-        return self.plan(circuit).overhead
+        return self.cutting(circuit).overhead
+
+    def plan(self, circuit: CompiledCircuit, n_rows: int, shots: int | None = None) -> Plan:
+        """What computing a circuit's outputs for so many samples takes of all devices; at most, where samples share angles.
+
+        Nothing is sent. Raises CircuitError as `submit` does.
+        """
+        total = Plan()
+        for fragment in self._get(circuit).whole.fragments:
+            backend = self._backend(fragment.name)
+            for variant in fragment.variants if hasattr(backend, "plan") else ():
+                total += backend.plan(variant.compiled, n_rows * len(variant.turns), shots)
+        return total
+
+    def keep_in(self, folder: str | Path) -> None:
+        """Keeps job ids and results there, those of backends by name in folders of their own."""
+        by_name = {".": self.backends} if isinstance(self.backends, Backend) else self.backends
+        for name, backend in by_name.items():
+            if hasattr(backend, "keep_in"):
+                backend.keep_in(Path(folder) / name)
+
+    def together(self, tasks: Sequence[Callable[[], _T]]) -> list[_T]:
+        """The results of tasks that do not need each other; on a single backend, what they submit travels in one job."""
+        return self.backends.together(tasks) if isinstance(self.backends, Backend) else super().together(tasks)
 
     def submit(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, shots: int | None = None) -> CutJob:
         """Begins to compute a circuit's outputs.
@@ -170,7 +211,10 @@ class CutBackend(Backend):
             return None
         return self.labels if self.labels is not None else register_labels(circuit)
 
-    def _backend(self, name: str) -> Backend:
+    def _all(self) -> list[Backend]:
+        return [self.backends] if isinstance(self.backends, Backend) else list(self.backends.values())
+
+    def _backend(self, name: str) -> Any:
         if isinstance(self.backends, Backend):
             return self.backends
         if name not in self.backends:
@@ -179,6 +223,29 @@ class CutBackend(Backend):
                 "add one for each fragment, or give a single backend for all of them"
             )
         return self.backends[name]
+
+
+class Ledgers:
+    """What ran on several backends side by side: sums, but of the wall time the longest."""
+
+    def __init__(self, ledgers: Sequence[Ledger]):
+        self._ledgers = ledgers
+
+    def snapshot(self) -> Figures:
+        found = [ledger.snapshot() for ledger in self._ledgers]
+        total = Figures(**{f.name: _total([getattr(one, f.name) for one in found]) for f in dataclasses.fields(Figures)})
+        if any(one.qct_seconds is None for one in found):
+            total = dataclasses.replace(total, qct_seconds=None)
+        return dataclasses.replace(total, wall_seconds=max((one.wall_seconds for one in found), default=0.0))
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        return self.snapshot().to_dict()
+
+
+def _total(figures: Sequence[Any]) -> Any:
+    """Of those that are known; None where none is."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known or not figures else None
 
 
 class CutShift(ParameterShift):

@@ -6,7 +6,7 @@ the observables. So a fragment is a circuit like any other, runs wherever those 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -28,9 +28,10 @@ class Variant(NamedTuple):
     """One circuit of a fragment: all choices at its cuts that measure at the same ends."""
 
     compiled: CompiledCircuit
-    """Its inputs: `parameters`, then the turns at the cuts."""
-    parameters: tuple[Parameter, ...]
+    """Its inputs: `inputs`, then the turns at the cuts; its weights: `weights`."""
+    inputs: tuple[Parameter, ...]
     """Those of the whole circuit that it has."""
+    weights: tuple[Parameter, ...]
     turns: NDArray[np.float64]
     """(V, turns) radians"""
 
@@ -60,8 +61,15 @@ class FragmentCircuits(NamedTuple):
         return sum(len(variant.turns) for variant in self.variants)
 
 
-def fragment_circuits(fragment: Fragment, cuts: Sequence[Cut], strings: PauliList) -> FragmentCircuits:
-    """`strings`: S of them on the fragment's qubits, each once."""
+def fragment_circuits(
+    fragment: Fragment, cuts: Sequence[Cut], strings: PauliList, weights: Collection[Parameter]
+) -> FragmentCircuits:
+    """Args:
+    fragment: One of a circuit's.
+    cuts: The circuit's.
+    strings: S of them on the fragment's qubits, each once.
+    weights: The circuit's.
+    """
     ends = [step for step, _ in fragment.steps if isinstance(step, End)]
     choices = [cuts[end.cut].decomposition.choices[end.side] for end in ends]
     sizes = tuple(len(own) for own in choices)
@@ -78,7 +86,7 @@ def fragment_circuits(fragment: Fragment, cuts: Sequence[Cut], strings: PauliLis
             entries[np.ix_(where, ~felt)] = np.where(strings.x[~felt].any(axis=1), 0, 1) - 2  # X and Y of |0> are 0, Z is 1
             writer.asked = np.flatnonzero(felt)
         if len(writer.asked):
-            variant, row = writer.variant([[own[i] for i in r] for own, r in zip(choices, rows, strict=True)])
+            variant, row = writer.variant([[own[i] for i in r] for own, r in zip(choices, rows, strict=True)], weights)
             entries[np.ix_(where, writer.asked)] = n_outputs + row[:, None] * len(writer.asked) + np.arange(len(writer.asked))
             n_outputs += len(variant.turns) * len(writer.asked)
             variants.append(variant)
@@ -98,7 +106,7 @@ class _Writer:
         self._signs: list[int] = []
         self._turns: list[tuple[Parameter, NDArray[np.float64]]] = []
 
-    def variant(self, choices: Sequence[Sequence[Choice]]) -> tuple[Variant, NDArray[np.int64]]:
+    def variant(self, choices: Sequence[Sequence[Choice]], weights: Collection[Parameter]) -> tuple[Variant, NDArray[np.int64]]:
         """Of choices at each end; and, for every combination of these, the last end's fastest, its row of `turns`."""
         sizes = [len(own) for own in choices]
         combined = np.indices(sizes).reshape(len(sizes), math.prod(sizes)).T
@@ -110,16 +118,15 @@ class _Writer:
                 number += 1
             else:
                 self._circuit.append(step, qubits)
-        inputs = tuple(self._circuit.parameters)
-        felt = drop_unfelt(Circuit.of(self._circuit, inputs, (), self._observables())).quantum_circuit
-        made = {parameter for parameter, _ in self._turns}
-        kept = set(felt.parameters)
-        parameters = tuple(p for p in inputs if p in kept and p not in made)
+        felt = drop_unfelt(Circuit.of(self._circuit, self._circuit.parameters, (), self._observables())).quantum_circuit
+        made, kept = {parameter for parameter, _ in self._turns}, set(felt.parameters)
+        own_weights = tuple(p for p in felt.parameters if p in weights)
+        own_inputs = tuple(p for p in felt.parameters if p not in weights and p not in made)
         turns = [(p, values) for p, values in self._turns if p in kept]
         columns = np.stack([values for _, values in turns], axis=1) if turns else np.zeros((len(combined), 0))
         distinct, row = np.unique(columns, axis=0, return_inverse=True) if turns else (columns[:1], np.zeros(len(columns), int))
-        circuit = Circuit.of(felt, (*parameters, *[p for p, _ in turns]), (), self._observables())
-        return Variant(CompiledCircuit(circuit), parameters, distinct), row.reshape(-1)
+        circuit = Circuit.of(felt, (*own_inputs, *[p for p, _ in turns]), own_weights, self._observables())
+        return Variant(CompiledCircuit(circuit), own_inputs, own_weights, distinct), row.reshape(-1)
 
     def _end(self, choices: Sequence[Choice], qubit: int, name: str, last: bool) -> None:
         self._turn(np.array([choice.before for choice in choices]), qubit, f"{name} before")

@@ -58,7 +58,7 @@ def test_random_circuits_of_few_registers(seed, sizes, gates, n_terms, meeting):
     for own in (weights, per_sample):
         expected = expectations(circuit, inputs, own)  # the exact engine, itself tested against Statevector
         torch.testing.assert_close(expectations(circuit, inputs, own, cut()), expected, atol=1e-9, rtol=0)
-    assert {f.name for f in cut().plan(circuit).fragments} == {f"r{i}" for i in range(len(sizes))}
+    assert {f.name for f in cut().cutting(circuit).fragments} == {f"r{i}" for i in range(len(sizes))}
 
 
 def test_other_gates_are_cut_by_their_matrix_or_their_definition(reference):
@@ -136,7 +136,7 @@ def test_the_overhead_is_the_product_of_all_gammas_squared(meetings, overhead, m
     backend = CutBackend(ExactBackend(), max_overhead=1e6)
     circuit = meeting(0, (2, 2, 2), meetings)
     assert backend.overhead(circuit) == pytest.approx(overhead)
-    assert len(backend.plan(circuit).cuts) == len(meetings)
+    assert len(backend.cutting(circuit).cuts) == len(meetings)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, math.pi / 2, 3.0])
@@ -152,7 +152,7 @@ def test_a_number_for_an_angle_costs_what_that_angle_costs(gate, effective, angl
 def test_what_is_planned_is_what_runs(meeting):
     circuit = meeting(1, (2, 3, 2), [("cx", 1, 2), ("rzz", 4, 5), ("cx", 6, 0)])
     backend = CutBackend(_Recorder())
-    plan = backend.plan(circuit)
+    plan = backend.cutting(circuit)
     assert [(f.name, f.qubits, f.width, f.circuits) for f in plan.fragments] == [
         ("r0", 2, 4, 25),
         ("r1", 3, 5, 25),
@@ -165,6 +165,32 @@ def test_what_is_planned_is_what_runs(meeting):
     ran = backend.backends.ran  # type: ignore[union-attr]
     assert max(width for width, _ in ran) == max(f.width for f in plan.fragments)
     assert sum(rows for _, rows in ran) <= 4 * sum(f.circuits for f in plan.fragments)
+
+
+def test_budgets_ledgers_and_journals_are_those_of_the_backends(meeting, tmp_path):
+    circuit = CompiledCircuit(meeting(1, (2, 2), [("cx", 1, 2)]))
+    inputs, weights = angles(circuit.circuit, rows=4)
+    inner = {name: PrimitiveBackend(Ideal(), shots=100) for name in ("r0", "r1")}
+    backend = CutBackend(dict(inner))
+    assert backend.shots == 100
+    planned = backend.plan(circuit, 4)
+    backend.keep_in(tmp_path)
+    first = backend.submit(circuit, inputs, weights).result()
+    ran = backend.ledger.snapshot()
+    assert (ran.circuits, ran.shots) == (planned.circuits, planned.shots)
+    assert ran.circuits == sum(one.ledger.snapshot().circuits for one in inner.values())
+    assert ran.jobs == 2  # one for each device
+    assert ran.qct_seconds is None  # an ideal device states no durations
+    assert all(any((tmp_path / name).iterdir()) for name in inner)
+    again = CutBackend({name: PrimitiveBackend(Ideal(), shots=100) for name in inner})
+    again.keep_in(tmp_path)
+    assert torch.equal(again.submit(circuit, inputs, weights).result(), first)
+    assert again.ledger.snapshot().found_circuits == ran.circuits
+    single = CutBackend(PrimitiveBackend(Ideal(), shots=50))
+    single.together([lambda: single.submit(circuit, inputs, weights).result() for _ in range(2)])
+    assert single.ledger.snapshot().jobs == 1
+    assert CutBackend(ExactBackend()).plan(circuit, 4).circuits == 0
+    assert CutBackend(ExactBackend()).ledger.to_dict()["shots"] == 0
 
 
 class _Recorder(Backend):
@@ -213,7 +239,7 @@ def test_labels_in_place_of_registers(meeting, reference):
     circuit = meeting(8, (2, 2), [("cx", 1, 2)], n_gates=3)
     inputs, weights = angles(circuit)
     backend = cut(labels=["left", "left", "left", "right"])
-    assert [(f.name, f.qubits) for f in backend.plan(circuit).fragments] == [("left", 3), ("right", 1)]
+    assert [(f.name, f.qubits) for f in backend.cutting(circuit).fragments] == [("left", 3), ("right", 1)]
     found = expectations(circuit, inputs, weights, backend)
     torch.testing.assert_close(found, reference(circuit, inputs, weights), atol=1e-9, rtol=0)
 
@@ -285,7 +311,7 @@ def test_a_register_that_meets_nobody(meeting, reference):
     inputs, weights = angles(circuit)
     backend = cut()
     assert backend.overhead(circuit) == 1
-    assert "nothing is cut" in str(backend.plan(circuit))
+    assert "nothing is cut" in str(backend.cutting(circuit))
     torch.testing.assert_close(
         expectations(circuit, inputs, weights, backend), reference(circuit, inputs, weights), atol=1e-9, rtol=0
     )

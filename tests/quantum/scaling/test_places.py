@@ -50,7 +50,7 @@ def angles(circuit: Circuit, rows: int = 3) -> tuple[torch.Tensor, torch.Tensor]
 def test_qd_msa_eight_qubits_as_four_and_five(reference):
     circuit = staircase(8, {2: 3})
     backend = CutBackend(ExactBackend())
-    plan = backend.plan(circuit)
+    plan = backend.cutting(circuit)
     assert [f.width for f in plan.fragments] == [4, 5]
     assert plan.overhead == pytest.approx(WIRE) == pytest.approx(16)
     assert "wire on 3: 16" in str(plan)
@@ -82,7 +82,7 @@ def test_a_cut_wire_whose_ends_stay_joined(reference):
     circuit = staircase(3, {0: 1}, layers=2)
     inputs, weights = angles(circuit)
     backend = CutBackend(ExactBackend(), max_overhead=1000)
-    assert len(backend.plan(circuit).fragments) == 1
+    assert len(backend.cutting(circuit).fragments) == 1
     found = expectations(circuit, inputs, weights, backend)
     torch.testing.assert_close(found, reference(circuit, inputs, weights), atol=1e-9, rtol=0)
 
@@ -108,7 +108,7 @@ def test_cuts_are_found_that_fit(n, reference):
         assert plan.overhead == 1
     if n >= 4:
         backend = CutBackend(ExactBackend(), max_qubits=n)
-        assert str(backend.plan(circuit)) == str(plan)
+        assert str(backend.cutting(circuit)) == str(plan)
         inputs, weights = angles(circuit)
         found = expectations(circuit, inputs, weights, backend)
         torch.testing.assert_close(found, reference(circuit, inputs, weights), atol=1e-9, rtol=0)
@@ -141,7 +141,7 @@ def test_found_cuts_of_wider_gates(reference):
     made = Circuit.of(circuit, [x], (), ["ZZXYZ", "IIIIZ"])
     inputs, weights = angles(made)
     backend = CutBackend(ExactBackend(), max_qubits=4)
-    assert max(f.width for f in backend.plan(made).fragments) <= 4
+    assert max(f.width for f in backend.cutting(made).fragments) <= 4
     torch.testing.assert_close(
         expectations(made, inputs, weights, backend), reference(made, inputs, weights), atol=1e-9, rtol=0
     )
@@ -197,7 +197,7 @@ def test_instructions_that_cannot_be_cut():
     }
     for message, circuit in cases.items():
         with pytest.raises(CircuitError, match=message):
-            CutBackend(ExactBackend()).plan(Circuit.of(circuit, (), (), ["ZZ"]))
+            CutBackend(ExactBackend()).cutting(Circuit.of(circuit, (), (), ["ZZ"]))
     with pytest.raises(CircuitError, match="'mystery' on 2 qubits cannot be cut"):
         suggest_cuts(Circuit.of(unknown, (), (), ["ZZ"]), 1)
 
@@ -215,9 +215,9 @@ def test_contradictory_arguments():
     with pytest.raises(CircuitError, match="max_qubits=1; devices need at least two"):
         CutBackend(ExactBackend(), max_qubits=1)
     with pytest.raises(CircuitError, match="1 labels for 3 qubits"):
-        CutBackend(ExactBackend(), labels=["a"]).plan(staircase(3))
+        CutBackend(ExactBackend(), labels=["a"]).cutting(staircase(3))
     with pytest.raises(CircuitError, match="wires are marked as well"):
-        CutBackend(ExactBackend(), labels=["a", "a", "b"]).plan(staircase(3, {0: 1}))
+        CutBackend(ExactBackend(), labels=["a", "a", "b"]).cutting(staircase(3, {0: 1}))
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, meeting):
@@ -225,7 +225,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch, meeting):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "qiskit_addon_cutting", None)
     with pytest.raises(CircuitError, match=r'cuts need qiskit-addon-cutting, .*pip install "qmm\[scaling\]"'):
-        CutBackend(ExactBackend()).plan(meeting(0, (1, 1), [("cx", 0, 1)]))
+        CutBackend(ExactBackend()).cutting(meeting(0, (1, 1), [("cx", 0, 1)]))
 
 
 def test_decompositions_are_the_addons_at_every_angle():
