@@ -188,8 +188,9 @@ class Dispatcher:
             submission.settled = True
         error = submission.error or next((ask.error for ask in submission.asks if ask.error), None)
         if error is None:
+            found = [recipe.estimates() for recipe in submission.recipes]
             self._sender.journal.forget(submission.asks)
-            submission.future.set_result([recipe.estimates() for recipe in submission.recipes])
+            submission.future.set_result(found)
             return
         for ask in submission.asks:  # what came back of it is found when it is asked for again
             self._repetitions.give_back(ask.key, ask.repetition)

@@ -9,6 +9,8 @@ from qmm.quantum.errors import CircuitError
 _LASTING = (CircuitError, TypeError, AttributeError, NotImplementedError, ImportError)
 _LASTING_NAMES = frozenset(  # of classes in packages that may not be installed
     (
+        "CircuitError",  # qiskit's own
+        "TranspilerError",
         "IBMAccountError",
         "IBMInputValueError",
         "IBMNotAuthorizedError",

@@ -80,7 +80,7 @@ def _taken(pieces: list[Piece], room: int | None, force: bool) -> tuple[Pub, lis
         return tuple(pieces), []
     taken: list[Piece] = []
     for i, piece in enumerate(pieces):
-        rows = min(piece.stop - piece.start, room // piece.ask.circuits)
+        rows = min(piece.stop - piece.start, max(0, room // piece.ask.circuits))
         if not rows and force and not taken:
             rows = 1
         if rows:

@@ -157,6 +157,9 @@ def test_a_hanging_job_is_cancelled_and_sent_again(hostile, make_request, exact)
     for _ in range(4):
         np.testing.assert_allclose(dispatcher.submit([request]).result(60)[0].values, exact(request), atol=1e-10)
     assert "hang" in primitive.sent
+    waiting = [thread for thread in threading.enumerate() if thread.name == "qmm-quantum-job"]
+    assert waiting
+    assert all(thread.daemon for thread in waiting)  # the process need not wait for them
     assert dispatcher.ledger.snapshot().retries == primitive.sent.count("hang")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qmm.quantum.execution import Limits
@@ -34,6 +34,7 @@ def test_any_limits_give_the_same_estimates_as_none(sizes, pubs, circuits, recor
 
 @EXAMPLES
 @given(sizes=SIZES, pubs=BOUND, circuits=BOUND, shots=BOUND)
+@example(sizes=[(0, 1, 10, 1, 0), (1, 1, 10, 0, 0)], pubs=None, circuits=2, shots=None)  # a binding of three bases
 def test_any_limits_give_an_exact_estimators_values(sizes, pubs, circuits, shots, recording, make_request, exact):
     requests = [make_request(depth, rows, wanted, kind, seed) for depth, rows, wanted, kind, seed in sizes]
     provider = recording(limits=Limits(pubs, circuits, shots))
