@@ -78,6 +78,7 @@ class Runtime(Provider):
         models = require("qiskit_ibm_runtime.options_models", "ibm", "IBM's primitives")
         self._check(getattr(models, f"{_KINDS[primitive]}Options"), self._options)
         self._check(models.NoiseLearnerV3Options, self._learning)
+        _check_extrapolation(self._options.get("resilience", {}).get("zne", {}))
 
     @cached_property
     def name(self) -> str:
@@ -248,6 +249,21 @@ class LearningEstimator(BaseEstimatorV2):
         if seed is not None:
             options["simulator"] = {"seed_simulator": seed, **self._learning.get("simulator", {})}
         return runtime.NoiseLearnerV3(self._where, options).run(layers).result().to_pauli_lindblad_maps()
+
+
+def _check_extrapolation(zne: dict[str, Any]) -> None:
+    """Raises CircuitError where a fit through all points leaves nothing to tell errors by, which then are infinite."""
+    factors, wanted = zne.get("noise_factors"), zne.get("extrapolator", ())
+    if factors is None or isinstance(factors, str):
+        return
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        unknowns = {"exponential": 2, "linear": 2, "double_exponential": 4, "fallback": 0}.get(name)
+        unknowns = int(name.rsplit("_", 1)[1]) + 1 if unknowns is None else unknowns
+        if len(factors) <= unknowns:
+            raise CircuitError(
+                f"options: extrapolator {name!r} has {unknowns} unknowns, and there are {len(factors)} noise_factors, "
+                f"{list(factors)}: nothing is left to tell its error by; give {unknowns + 1} or more"
+            )
 
 
 def _complaint(model: Any, found: Any) -> str:
