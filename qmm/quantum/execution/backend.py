@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -113,8 +113,8 @@ class PrimitiveBackend(Backend):
         self._memory: dict[Hashable, Any] = {}
         self._parts: WeakKeyDictionary[CompiledCircuit, Parts] = WeakKeyDictionary()
 
-    @property
-    def gradient(self) -> Gradient:
+    @cached_property
+    def gradient(self) -> Gradient:  # one, which remembers the variance of its latest gradient
         from qmm.quantum.gradients import ParameterShift
 
         return ParameterShift()
