@@ -62,17 +62,19 @@ def test_a_plan_is_what_is_then_taken(name, compiled):
         assert plan.seconds == pytest.approx(taken.qct_seconds + delays, rel=1e-3)  # other twirls are some gates longer
 
 
-@pytest.mark.parametrize("name", ["none", "all"])
-def test_a_run_begun_again_sends_nothing_wherever_it_begins(name, compiled, tmp_path):
+@pytest.mark.parametrize("begin", [0, 1])
+@pytest.mark.parametrize("name", ["none", "m3", "all"])
+def test_a_run_begun_again_sends_nothing_wherever_it_begins(name, begin, compiled, tmp_path):
     batches = [_angles(2, seed) for seed in range(3)]
     first = _backend(name, jobs=Jobs(folder=str(tmp_path)))
     expected = [first.submit(compiled, *batch).result() for batch in batches]
     again = _backend(name)
     again.keep_in(tmp_path)
-    for batch, values in zip(batches, expected, strict=True):
+    for batch, values in list(zip(batches, expected, strict=True))[begin:]:
         torch.testing.assert_close(again.submit(compiled, *batch).result(), values, rtol=0, atol=0)
     assert again.ledger.snapshot().jobs == 0
-    assert again.ledger.snapshot().found_circuits == first.ledger.snapshot().circuits
+    if not begin:
+        assert again.ledger.snapshot().found_circuits == first.ledger.snapshot().circuits
     text = "".join(path.read_text() for path in (tmp_path / "jobs").iterdir())
     assert "aer" in text
     assert "token" not in text
