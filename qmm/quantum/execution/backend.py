@@ -24,9 +24,10 @@ from qmm.quantum.execution.pretending import pretended
 from qmm.quantum.execution.providers import Given, Provider
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request, arranged
 from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.simplify import Simplifier
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.gathering import Gathering, gathering_of
-from qmm.quantum.settings import Parts, parts
+from qmm.quantum.settings import Parts
 
 _T = TypeVar("_T")
 
@@ -90,6 +91,8 @@ class PrimitiveBackend(Backend):
         seed: Of the transpiler, of simulators, and of what mitigations draw.
         jobs: How jobs are sent, what is done when they fail, and where they are kept.
         budget: What may be taken of the device at most, and what it charges.
+        simplify: Whether gates and qubits that no observable feels are left out, and weights that are not being trained go to a
+            device as numbers, so that fewer gates run (`qmm.quantum.execution.simplify`). Values stay the same.
     """
 
     def __init__(
@@ -101,17 +104,18 @@ class PrimitiveBackend(Backend):
         seed: int = 0,
         jobs: Jobs | None = None,
         budget: Budget | None = None,
+        simplify: bool = True,
     ):
         """Raises CircuitError for shots below one, a primitive that is none, and mitigations that do not go together."""
         if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
             raise CircuitError(f"shots={shots!r}; a circuit is run at least once: give a whole number, 1000 for instance")
         self.provider = primitive if isinstance(primitive, Provider) else Given(primitive)
-        self.shots, self.seed = shots, seed
+        self.shots, self.seed, self.simplify = shots, seed, simplify
         self.mitigation = arranged(mitigation)
         self.transpiler = Transpiler(self.provider.device, optimization_level, seed)
         self.dispatcher = Dispatcher(self.provider, seed, jobs, budget)
         self._memory: dict[Hashable, Any] = {}
-        self._parts: WeakKeyDictionary[CompiledCircuit, Parts] = WeakKeyDictionary()
+        self._simplifiers: WeakKeyDictionary[CompiledCircuit, Simplifier] = WeakKeyDictionary()
 
     @cached_property
     def gradient(self) -> Gradient:  # one, which remembers the variance of its latest gradient
@@ -141,7 +145,7 @@ class PrimitiveBackend(Backend):
         rng = np.random.default_rng(self.seed)
         sizes = (n_rows, len(circuit.circuit.inputs)), (len(circuit.circuit.weights),)
         inputs, weights = (torch.from_numpy(rng.uniform(-np.pi, np.pi, size)) for size in sizes)
-        request, _ = self._request(Evaluation(circuit, inputs, weights, shots))
+        request, _ = self._request(Evaluation(circuit, inputs, weights, shots), fold=False)
         asked: list[Request] = []
 
         def pretend(requests: Sequence[Request]) -> list[Estimates]:
@@ -197,15 +201,17 @@ class PrimitiveBackend(Backend):
             first = last
         return jobs
 
-    def _request(self, evaluation: Evaluation) -> tuple[Request, Parts]:
+    def _request(self, evaluation: Evaluation, fold: bool = True) -> tuple[Request, Parts]:
+        """`fold`: Whether weights may go as numbers."""
         compiled, inputs, weights, shots = evaluation
-        if compiled not in self._parts:
-            self._parts[compiled] = parts(compiled.circuit)
-        own = self._parts[compiled]
-        bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1).double().numpy(force=True)
-        parameters = (*compiled.circuit.inputs, *compiled.circuit.weights)
+        if compiled not in self._simplifiers:
+            self._simplifiers[compiled] = Simplifier(compiled.circuit, self.simplify)
+        found = self._simplifiers[compiled].reduced
+        if fold and self.simplify and self.provider.device is not None and weights.ndim == 1 and not weights.requires_grad:
+            found = self._simplifiers[compiled].folded(weights.double().numpy(force=True))
+        bindings = torch.cat([inputs, weights.expand(len(inputs), -1)], dim=1).double().numpy(force=True)[:, found.columns]
         shots = self.shots if shots is None else shots
-        return Request(compiled.circuit.quantum_circuit, parameters, bindings, own.measurement, shots), own
+        return Request(found.quantum_circuit, found.parameters, bindings, found.parts.measurement, shots), found.parts
 
     def expand(self, request: Request, rng: np.random.Generator | None = None) -> Expansion:
         """What is really run for a request: mitigated, and in the device's instruction set.
