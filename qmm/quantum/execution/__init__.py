@@ -1,19 +1,36 @@
 """Circuits run elsewhere than on the exact engine: simulators with shots and noise, and hardware."""
 
+from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.backend import EstimateJob, Execution, PrimitiveBackend
+from qmm.quantum.execution.budget import Budget, BudgetError, Plan, Prices
+from qmm.quantum.execution.ideal import Ideal
+from qmm.quantum.execution.ledger import Ledger
+from qmm.quantum.execution.noise import Noise
 from qmm.quantum.execution.providers import Given, Limits, Provider
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Reader, Request
+from qmm.quantum.execution.runtime import Runtime
+from qmm.quantum.execution.sending import Jobs
 
 __all__ = [
+    "Aer",
+    "Budget",
+    "BudgetError",
     "EstimateJob",
     "Estimates",
     "Execution",
     "Expansion",
     "Given",
+    "Ideal",
+    "Jobs",
+    "Ledger",
     "Limits",
     "Mitigation",
+    "Noise",
+    "Plan",
+    "Prices",
     "PrimitiveBackend",
     "Provider",
     "Reader",
     "Request",
+    "Runtime",
 ]
