@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 from qiskit import qasm3
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 
 from qmm.circuits import expressibility, hardware_cost
 from qmm.costs.accounting import dead_weights
@@ -174,6 +174,20 @@ def idle() -> Circuit:
 def test_weights_that_reach_nothing_are_named() -> None:
     assert dead_weights(idle()) == ["w1", "w2", "w3"]
     assert dead_weights(idle()._replace(observables=Probabilities((0, 1)))) == ["w1", "w3"]
+
+
+def test_a_circuit_that_no_state_vector_holds(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
+    narrow = idle()
+    wide = narrow.quantum_circuit.copy()
+    wide.add_register(QuantumRegister(46))
+    assert dead_weights(Circuit.of(wide, [], narrow.weights, ["I" * 47 + "Z"])) == dead_weights(narrow)
+    args = ["circuit", *tiny, f"{FUSION}.qubits", "{vision: 20, audio: 20}", "--json", tmp_path / "costs.json"]
+    shown = qmm(*args, "--out", tmp_path).stdout
+    assert "time per step  not simulated: " in shown
+    assert "matrix product states" in shown
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert costs["step"] is None
+    assert costs["circuits"]["fusion"]["qubits"] == 41
 
 
 def test_the_fusion_is_the_one_that_fit_would_train(tiny: list[str]) -> None:

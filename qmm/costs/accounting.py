@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from qmm.circuits import across_registers, count, settings, shots, state_bytes
+from qmm.circuits import across_registers, count, drop_unfelt, settings, shots, state_bytes
 from qmm.contracts import Fusion
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 
 _POINTS = 4  # random angles at which gradients are taken
 _IDLE = 1e-9  # a gradient this small at all of them is none; complex128 is exact to some 1e-14
+_WIDEST = 20  # qubits up to which they are computed exactly
 _STEPS, _SECONDS = 30, 2.0  # a step is timed so often, and no longer
 
 
@@ -43,9 +44,12 @@ def circuit_costs(circuit: Circuit, precision: float, batch: int) -> dict[str, A
 
 def dead_weights(circuit: Circuit, seed: int = 0) -> list[str]:
     """Names of the weights in which no output has a gradient, at random angles: exact gradients of a random sum of the
-    outputs, zero at every point."""
+    outputs, zero at every point. Of circuits of many qubits, those that are outside of the light cone of the outputs."""
     if not circuit.weights:
         return []
+    if circuit.quantum_circuit.num_qubits > _WIDEST:
+        felt = set(drop_unfelt(circuit).weights)
+        return [weight.name for weight in circuit.weights if weight not in felt]
     generator = torch.Generator().manual_seed(seed)
 
     def angles(number: int) -> Tensor:

@@ -14,7 +14,7 @@ from qmm.costs.accounting import Step, circuit_costs, parameters, time_step
 from qmm.costs.configuration import Configured, configured_fusion, random_features
 from qmm.costs.expressing import estimate
 from qmm.errors import InputError
-from qmm.quantum import Circuit
+from qmm.quantum import Circuit, CircuitError
 from qmm.suggestions import did_you_mean
 
 _DOTS = 110  # per inch of a PNG
@@ -53,8 +53,11 @@ def report(options: argparse.Namespace, args: Sequence[str]) -> dict[str, Any]:
         "present": list(present),
         "parameters": parameters(configured.fusion, circuits),
         "circuits": {name: circuit_costs(circuit, options.precision, batch) for name, circuit in circuits.items()},
-        "step": step_of(configured, present, batch)._asdict(),
     }
+    try:
+        found["step"] = step_of(configured, present, batch)._asdict()
+    except CircuitError as error:  # too many qubits to be simulated exactly
+        found["step"], found["not_simulated"] = None, str(error)
     _add_on_request(found, circuits, options, _placed(configured.fusion, options.device, present))
     joined = ", ".join(f"{m} ({configured.entries[m].features})" for m in present)
     print(f"{configured.name}: {kind} of {joined} features")
@@ -158,7 +161,9 @@ def _summary(found: Mapping[str, Any]) -> list[str]:
     step, counted = found["step"], found["parameters"]
     rows = {
         "parameters": f"{counted['trained']:,} trained of {counted['total']:,}; {counted['in_circuits']:,} angles of circuits",
-        "time per step": f"{step['milliseconds']:.3g} ms   (the fusion forward and backward, batch {step['batch']}, "
+        "time per step": f"not simulated: {found['not_simulated']}"
+        if step is None
+        else f"{step['milliseconds']:.3g} ms   (the fusion forward and backward, batch {step['batch']}, "
         f"{torch.get_num_threads()} thread(s), median of {step['times']})",
     }
     return ["", "whole fusion", *_aligned(rows), ""]
