@@ -1,6 +1,7 @@
 """Annealers and tabu search that run here, all of dwave-samplers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from dimod import BinaryQuadraticModel, SampleSet
@@ -9,6 +10,7 @@ from tqdm.auto import tqdm
 
 from qmm.discrete.ising import ising
 from qmm.discrete.solver import Solver, positive
+from qmm.errors import InputError
 
 _PATIENCE = 2.0  # seconds before a progress bar is worth its line
 
@@ -28,9 +30,16 @@ class SimulatedAnnealing(Solver):
         self.reads, self.sweeps, self.seed = reads, sweeps, seed
 
     def draw(self, model: BinaryQuadraticModel) -> SampleSet:
+        cost = ising(model)
+        flat = not cost.fields.any() and not cost.couplings.size  # of no use to find a range of temperatures
         with _progress("simulated annealing", self.reads) as bar:
             return SimulatedAnnealingSampler().sample(
-                model, num_reads=self.reads, num_sweeps=self.sweeps, seed=self.seed, interrupt_function=_counter(bar)
+                model,
+                beta_range=(0.1, 1.0) if flat else None,
+                num_reads=self.reads,
+                num_sweeps=self.sweeps,
+                seed=_seed(self.seed),
+                interrupt_function=_counter(bar),
             )
 
 
@@ -66,7 +75,7 @@ class PathIntegralAnnealing(Solver):
                 beta_schedule_type="custom",  # by default, this sampler has no transverse field at all
                 Hp_field=inverse * rising,
                 Hd_field=self.field / self.temperature * (1 - rising),
-                seed=self.seed,
+                seed=_seed(self.seed),
                 interrupt_function=_counter(bar),
             )
 
@@ -87,16 +96,28 @@ class TabuSearch(Solver):
 
     def draw(self, model: BinaryQuadraticModel) -> SampleSet:
         tenure = None if self.tenure is None else min(self.tenure, model.num_variables - 1)
-        return TabuSampler().sample(  # bounded by its steps: what it finds in a given time is not the same twice
-            model, num_reads=self.reads, num_restarts=self.restarts, tenure=tenure, timeout=None, seed=self.seed
+        return TabuSampler().sample(
+            model,
+            num_reads=self.reads,
+            num_restarts=self.restarts,
+            tenure=tenure,
+            timeout=-1,  # none: what it finds in a given time is not the same twice
+            seed=_seed(self.seed),
         )
 
 
-def _progress(what: str, total: int) -> "tqdm[None]":
+def _seed(seed: int) -> int:
+    """What dwave-samplers takes: with a seed of 0, its path-integral annealer draws differently each time."""
+    if seed < 0:
+        raise InputError(f"seed={seed}; give 0 or more")
+    return seed % (2**31 - 1) + 1
+
+
+def _progress(what: str, total: int) -> Any:
     return tqdm(desc=what, total=total, unit="read", delay=_PATIENCE, leave=False)
 
 
-def _counter(bar: "tqdm[None]") -> Callable[[], bool]:
+def _counter(bar: Any) -> Callable[[], bool]:
     """What a sampler calls after each read; it would stop at True."""
 
     def count() -> bool:

@@ -65,7 +65,7 @@ def register_coupling(
         if crowding and set(first) & set(second):
             objective.add_quadratic(first, second, crowding)
     if strength is None:  # with one coupling less, a budget that is exceeded is so by less, and none by more
-        strength = above(max(-objective.linear[pair] for pair in pairs))
+        strength = above(max(float(-objective.linear[pair]) for pair in pairs))
     constraints = _budgets(pairs, counts, labels, most_gates, most_partners, strength)
     return constrained("couplings", objective, constraints, partial(_decode, worth, counts, labels, pairs))
 

@@ -8,7 +8,7 @@ from dimod import BinaryQuadraticModel, SampleSet
 from qmm.discrete.solver import Solver, positive
 from qmm.errors import InputError
 
-_ACCOUNT = "run `dwave setup` (or `dwave config create`), or set DWAVE_API_TOKEN, and try `dwave ping`"
+_ACCOUNT = "run `dwave setup` (or `dwave config create`), or set DWAVE_API_TOKEN; then try `dwave ping`"
 
 
 class DWaveMachine(Solver):
@@ -70,7 +70,7 @@ class DWaveMachine(Solver):
 
 def _refused(what: str, error: Exception) -> InputError:
     """By the kind of the error alone: what services answer may hold parts of a request, and of its credentials."""
-    return InputError(f"D-Wave: {what} ({type(error).__name__}); look at the account: {_ACCOUNT}")
+    return InputError(f"D-Wave: {what} ({type(error).__name__}); `dwave ping` tells whether account and connection are right")
 
 
 def _system() -> Any:

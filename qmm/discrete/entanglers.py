@@ -53,12 +53,12 @@ def entangler_placement(
         for a, b in np.ndindex(n_options, n_options):
             if between[first, a, second, b]:
                 objective.add_quadratic((first, a), (second, b), between[first, a, second, b])
-    budget = _budget(gates, most_gates, layers, n_options)
-    if budget is not None and strength is None:  # a cheaper option may be out of one flip's reach
-        strength = range_bound(objective)
     counted = [(f"options in layer {i}", [(i, option) for option in range(n_options)], 1) for i in range(layers)]
     constraints = exactly(objective, counted, strength)
-    if budget is not None and strength is not None:
+    budget = _budget(gates, most_gates, layers, n_options)
+    if budget is not None:  # a cheaper option may be more than one flip away, so that only the whole range is sure to do
+        strength = range_bound(objective) if strength is None else strength
+        constraints = [constraint._replace(strength=strength, multiplier=0.0) for constraint in constraints]
         constraints.append(Constraint("gates", budget, 0, int(most_gates or 0), strength))
     return constrained("entanglers", objective, constraints, partial(_decode, own, between, labels, gates))
 

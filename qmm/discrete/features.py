@@ -117,11 +117,11 @@ def _wanted(k: int | Mapping[str, int] | None, kinds: Sequence[str], grouped: bo
     else:
         wanted = {kinds[0]: k}
     for kind, number in wanted.items():
-        there, of = kinds.count(kind), f" of {kind}" if kind else ""
+        available, of = kinds.count(kind), f" of {kind}" if kind else ""
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise InputError(f"k={number!r}{of}; give a whole number of features")
-        if number > there:
-            raise InputError(f"k={number} features{of}, and there are {there}; take at most as many as there are")
+        if number > available:
+            raise InputError(f"k={number} features{of}, and there are {available}; take at most as many as there are")
     if not sum(wanted.values()):
         raise InputError("k=0: no feature is to be taken; give at least 1")
     return wanted

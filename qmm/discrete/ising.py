@@ -7,10 +7,11 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from dimod import BinaryQuadraticModel
+from dimod import BINARY, BinaryQuadraticModel
 from numpy.typing import NDArray
 from qiskit.quantum_info import SparsePauliOp
 
+from qmm.discrete.problem import biases
 from qmm.errors import InputError
 
 _ZERO = 1e-12
@@ -49,11 +50,9 @@ def ising(model: BinaryQuadraticModel) -> Ising:
     """The same energies in terms of Z. Raises InputError for a model without variables."""
     if not model.num_variables:
         raise InputError("a model without variables; there is nothing to choose")
-    order = list(model.variables)
-    fields, (rows, columns, couplings), offset = model.spin.to_numpy_vectors(variable_order=order)
-    kept = couplings != 0
-    pairs = np.stack([rows, columns], axis=1).astype(np.int64)[kept]
-    return Ising(-np.asarray(fields, np.float64), pairs, np.asarray(couplings, np.float64)[kept], float(offset))
+    found = biases(model.spin)
+    kept = found.quadratic != 0
+    return Ising(-found.linear, found.pairs[kept], found.quadratic[kept], found.offset)
 
 
 def hamiltonian(model: BinaryQuadraticModel) -> SparsePauliOp:
@@ -89,4 +88,4 @@ def from_hamiltonian(operator: SparsePauliOp, names: Sequence[Hashable] | None =
             model.add_linear(names[qubits[0]], -value)
         else:
             model.add_quadratic(names[qubits[0]], names[qubits[1]], value)
-    return model.change_vartype("BINARY", inplace=False)
+    return model.change_vartype(BINARY, inplace=False)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ Stepped: TypeAlias = Callable[[float], None]
 OptimiserMaker: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
 _WITH_GRADIENT = ("L-BFGS-B", "BFGS", "CG", "SLSQP", "TNC")
 _WITHOUT = ("COBYLA", "COBYQA", "Nelder-Mead", "Powell")
-_LIMIT = {"TNC": "maxfun"}  # what scipy calls the number of iterations, where it is not "maxiter"
+_LIMIT = {"TNC": "maxfun", "COBYQA": "maxfev"}  # what bounds its steps in scipy, where it is not "maxiter"
 _PATIENCE = 2.0  # seconds before a progress bar is worth its line
 
 
@@ -155,7 +155,8 @@ def _scipy(function: CircuitValue, start: Floats, method: str, steps: int, toler
     options: dict[str, Any] = {_LIMIT.get(method, "maxiter"): steps}
     if method == "L-BFGS-B":
         options |= {"maxfun": 20 * steps, "ftol": tolerance * 1e-3, "gtol": tolerance}
-    minimize(evaluate, start, method=method, jac=slopes or None, tol=tolerance, callback=callback, options=options)
+    settings: dict[str, Any] = {"method": method, "jac": slopes or None, "tol": tolerance, "options": options}
+    minimize(evaluate, start, callback=callback, **settings)
 
 
 def _torch(function: CircuitValue, start: Floats, make: OptimiserMaker, steps: int, stepped: Stepped) -> None:
@@ -175,7 +176,9 @@ def _maker(optimiser: str | OptimiserMaker, learning_rate: float) -> OptimiserMa
     if not isinstance(optimiser, str):
         return optimiser
     classes = {name: found for name, found in vars(torch.optim).items() if isinstance(found, type)}
-    known = {name: found for name, found in classes.items() if issubclass(found, Optimizer) and found is not Optimizer}
+    known: dict[str, Any] = {
+        n: found for n, found in classes.items() if issubclass(found, Optimizer) and found is not Optimizer
+    }
     if optimiser not in known:
         names = [*_WITH_GRADIENT, *_WITHOUT, *known]
         raise InputError(
@@ -210,19 +213,12 @@ class _Journal:
     """One JSON line for each evaluation, behind a first line that says what they belong to."""
 
     def __init__(self, path: Path, fingerprint: str):
-        self.path = path
-        self._known: list[dict[str, Any]] = []
-        self._next = 0
-        self._file: IO[str] | None = None
-        if path.is_file():
-            lines = _whole_lines(path)
-            if lines and lines[0].get("of") != fingerprint:
-                raise InputError(f"{path} is the journal of another circuit, Hamiltonian or optimiser; choose another file")
-            self._known = lines[1:]
-        if not path.is_file() or not _whole_lines(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"of": fingerprint}) + "\n")
-        self._first = {"of": fingerprint}
+        self.path, self._first = path, {"of": fingerprint}
+        lines = _whole_lines(path) if path.is_file() else []
+        if lines and lines[0] != self._first:
+            raise InputError(f"{path} is the journal of another circuit, Hamiltonian or optimiser; choose another file")
+        self._known, self._next, self._clean = lines[1:], 0, False
+        path.parent.mkdir(parents=True, exist_ok=True)
 
     def replay(self, point: Floats, with_gradient: bool) -> tuple[float, Floats] | None:
         """The next evaluation, if it is one of this point; else what is left of the journal is of no use, and dropped."""
@@ -237,14 +233,14 @@ class _Journal:
         return entry["value"], np.array(entry["gradient"], np.float64)
 
     def write(self, point: Floats, value: float, slope: Floats) -> None:
-        if self._file is None:  # from what was of use on, a line that a kill has cut off is gone
-            whole = [json.dumps(line) for line in (self._first, *self._known[: self._next])]
+        if not self._clean:  # a line that a kill has cut off goes, and whatever was of no use
+            whole = [json.dumps(line) for line in (self._first, *self._known)]
             partial = self.path.with_name(f".{self.path.name}.partial")
             partial.write_text("\n".join(whole) + "\n")
             partial.replace(self.path)
-            self._file = self.path.open("a")
-        self._file.write(json.dumps({"weights": point.tolist(), "value": value, "gradient": slope.tolist()}) + "\n")
-        self._file.flush()
+            self._clean = True
+        with self.path.open("a") as file:
+            file.write(json.dumps({"weights": point.tolist(), "value": value, "gradient": slope.tolist()}) + "\n")
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -37,15 +37,15 @@ def exactly(
     for what, variables, number in groups:
         rows = [places[variable] for variable in variables]
         less = -own[rows] - others[rows, :number].sum(1) - others[rows, number:].clip(max=0).sum(1)
-        dearest = np.sort(less)[-number - 1] if number < len(rows) else None
-        cheapest = np.sort(more[rows])[number - 1] if number else None
-        high = -cheapest if dearest is None else dearest
-        low = -high if cheapest is None else cheapest
-        enough = max(_MARGIN * (high + low) / 2, _LEAST * float(np.abs(matrix).max()))
+        if number == len(rows):  # it cannot have too many
+            down = -float(np.sort(more[rows])[number - 1])
+            up = -down
+        else:  # the best to leave out of the worst number + 1, and to add where all but one of the best are there
+            down = float(np.sort(less)[-number - 1])
+            up = float(np.sort(more[rows])[number - 1]) if number else -down
+        enough = max(_MARGIN * (down + up) / 2, _LEAST * float(np.abs(matrix).max())) or 1.0
         terms = tuple((variable, 1) for variable in variables)
-        found.append(
-            Constraint(what, terms, number, number, (enough or 1.0) if strength is None else strength, float(high - low) / 2)
-        )
+        found.append(Constraint(what, terms, number, number, enough if strength is None else strength, (down - up) / 2))
     return found
 
 

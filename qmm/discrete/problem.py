@@ -8,7 +8,7 @@ which samplers that flip one variable at a time stand before walls.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from dimod import BinaryQuadraticModel, SampleSet
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qmm.errors import InputError
 
-Sample = Mapping[Hashable, int]
+Sample: TypeAlias = Mapping[Any, int]
 
 
 class Constraint(NamedTuple):
@@ -127,11 +127,11 @@ class Problem(NamedTuple):
         core = list(self.objective.variables)
         if feasible.any():
             places = np.flatnonzero(feasible)
-            own = rows[np.ix_(places, [columns[v] for v in core])]
-            place = places[self.objective.energies((own, core)).argmin()]
+            own = rows[places][:, [columns[v] for v in core]]
+            place = places[np.asarray(self.objective.energies((own, core))).argmin()]
         else:
             place = samples.record.energy.argmin()
-        return self.read(dict(zip(samples.variables, rows[place].tolist(), strict=True)))
+        return self.read(dict(zip(samples.variables, rows[int(place)].tolist(), strict=True)))
 
 
 def constrained(
@@ -165,11 +165,30 @@ def constrained(
 
 def coefficients(model: BinaryQuadraticModel) -> NDArray[np.float64]:
     """(n, n), upper triangular: x^T Q x is the energy of bits x in the order of the model's variables, up to its offset."""
-    linear, (rows, columns, values), _ = model.binary.to_numpy_vectors(variable_order=list(model.variables))
-    matrix = np.zeros((len(linear), len(linear)))
-    np.add.at(matrix, (np.minimum(rows, columns), np.maximum(rows, columns)), values)
-    matrix[np.diag_indices_from(matrix)] = linear
+    found = biases(model.binary)
+    matrix = np.zeros((len(found.linear), len(found.linear)))
+    np.add.at(matrix, (found.pairs.min(axis=1), found.pairs.max(axis=1)), found.quadratic)
+    matrix[np.diag_indices_from(matrix)] = found.linear
     return matrix
+
+
+class Biases(NamedTuple):
+    """A model's numbers, in the order of its variables."""
+
+    linear: NDArray[np.float64]
+    """(n,)"""
+    pairs: NDArray[np.int64]
+    """(E, 2): the places of two variables each."""
+    quadratic: NDArray[np.float64]
+    """(E,)"""
+    offset: float
+
+
+def biases(model: Any) -> Biases:
+    """Of a model, or of a view of one as another vartype."""
+    linear, (rows, columns, quadratic), offset = model.to_numpy_vectors(variable_order=list(model.variables))
+    pairs = np.stack([rows, columns], axis=1).astype(np.int64)
+    return Biases(np.asarray(linear, np.float64), pairs, np.asarray(quadratic, np.float64), float(offset))
 
 
 def from_matrix(matrix: ArrayLike, names: Sequence[Hashable] | None = None) -> BinaryQuadraticModel:

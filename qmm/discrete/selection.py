@@ -171,7 +171,8 @@ def read_features(args: Sequence[str], modalities: Sequence[str]) -> Pooled:
         _encode(loader, encoders, "statistics")
     for encoder in encoders.values():
         encoder.eval()
-    return _encode(loader, encoders, "encoding")
+    found = _encode(loader, encoders, "encoding")
+    return found._replace(left_out=found.left_out + data.dropped.get("train", 0))
 
 
 def _encoders(plain: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Encoder]:

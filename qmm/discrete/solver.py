@@ -9,7 +9,7 @@ import numpy as np
 from dimod import BinaryQuadraticModel, ExactSolver, SampleSet
 
 from qmm.config import Configurable
-from qmm.discrete.problem import Choice, Problem
+from qmm.discrete.problem import Choice, Problem, biases
 from qmm.errors import InputError
 
 _MOST_ENUMERATED = 24  # variables whose samples fit into memory together: 16 million of them
@@ -36,8 +36,8 @@ class Solver(Configurable, ABC):
         """Samples of the model. Raises InputError for one without variables, and for biases that are not finite."""
         if not model.num_variables:
             raise InputError("a model without variables; there is nothing to choose")
-        linear, (_, _, quadratic), offset = model.to_numpy_vectors(variable_order=list(model.variables))
-        if not (np.isfinite(linear).all() and np.isfinite(quadratic).all() and np.isfinite(offset)):
+        found = biases(model)
+        if not (np.isfinite(found.linear).all() and np.isfinite(found.quadratic).all() and np.isfinite(found.offset)):
             raise InputError("the model has biases that are NaN or infinite; look at the numbers that it was made of")
         return self.draw(model)
 

@@ -50,7 +50,7 @@ def test_hamiltonian_has_the_energies_as_eigenvalues_and_leads_back(n: int, seed
     model = from_matrix(np.triu(np.random.default_rng(seed).normal(size=(n, n))), names=[f"v{i}" for i in range(n)])
     model.offset = 0.7
     expected = energies(model)
-    operator = hamiltonian(model.change_vartype("SPIN", inplace=False) if spins else model)
+    operator = hamiltonian(model.change_vartype(dimod.SPIN, inplace=False) if spins else model)
     np.testing.assert_allclose(np.diag(operator.to_matrix()), expected, atol=1e-10)
     back = from_hamiltonian(operator, names=list(model.variables))
     np.testing.assert_allclose(energies(back), expected, atol=1e-10)
