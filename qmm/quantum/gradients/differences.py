@@ -1,5 +1,8 @@
 """Derivatives from small steps of inputs and weights: one after the other, or all at once in random directions."""
 
+import hashlib
+import math
+from collections import OrderedDict
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -15,6 +18,7 @@ from qmm.quantum.gradients.estimated import EstimatedGradient, Stencil
 from qmm.quantum.gradients.evaluating import Points
 from qmm.quantum.light_cone import drop_unfelt
 
+_REMEMBERED = 4096  # inputs and weights whose directions were drawn
 _FELT: WeakKeyDictionary[CompiledCircuit, NDArray[np.bool_]] = WeakKeyDictionary()
 
 
@@ -67,7 +71,8 @@ class SPSA(EstimatedGradient):
     Args:
         repetitions: Directions for each sample.
         step: Radians.
-        seed: Of the directions, which differ from one backward pass to the next.
+        seed: Of the directions. They follow from it and from inputs and weights, so that a run that is begun again asks for
+            what it had asked for; the same inputs and weights get others each time.
         shots, allotment, ahead: As for every EstimatedGradient.
     """
 
@@ -80,25 +85,35 @@ class SPSA(EstimatedGradient):
         allotment: Allotment | None = None,
         ahead: bool = False,
     ):
-        """Raises CircuitError for a step that is not positive, and for no repetition."""
+        """Raises CircuitError for a step that is not positive, no repetition, and a negative seed."""
         super().__init__(shots, allotment, ahead)
         if repetitions < 1:
             raise CircuitError(f"repetitions={repetitions}; SPSA draws at least one direction")
+        if seed < 0:
+            raise CircuitError(f"seed={seed}; seeds are 0 or more")
         self.repetitions, self.step, self.seed = repetitions, _positive(step), seed
-        self._rng = np.random.default_rng(seed)
+        self._drawn = OrderedDict[bytes, int]()
 
     def stencil(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
         moved = _moved(circuit, wanted)
-        repetitions = self.repetitions if len(moved) else 0
+        repetitions, rng = self.repetitions if len(moved) else 0, self._rng(inputs, weights)
         shape = len(inputs), repetitions, inputs.shape[1] + weights.shape[1]
         directions = torch.zeros(shape, dtype=torch.float64)
-        directions[..., moved] = torch.from_numpy(self._rng.choice([-1.0, 1.0], (*shape[:2], len(moved))))
+        directions[..., moved] = torch.from_numpy(rng.choice([-1.0, 1.0], (*shape[:2], len(moved))))
         both = torch.stack([directions, -directions], dim=2).flatten(1, 2)
         return Stencil(
             [_around(circuit, inputs, weights, self.step * both)],
             both / (2 * self.step * self.repetitions),
             repetitions or None,
         )
+
+    def _rng(self, inputs: Tensor, weights: Tensor) -> np.random.Generator:
+        key = hashlib.sha256(torch.cat([inputs, weights], dim=1).numpy().tobytes()).digest()
+        number = self._drawn.pop(key, 0)
+        self._drawn[key] = number + 1
+        if len(self._drawn) > _REMEMBERED:
+            self._drawn.popitem(last=False)
+        return np.random.default_rng([self.seed, number, *key])
 
 
 def _around(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, steps: Tensor) -> Points:
@@ -118,6 +133,6 @@ def _moved(circuit: CompiledCircuit, wanted: tuple[bool, bool]) -> NDArray[np.in
 
 
 def _positive(step: float) -> float:
-    if not step > 0:
+    if not 0 < step < math.inf:
         raise CircuitError(f"step={step}; it is a positive number of radians: 0.2 for instance")
     return step

@@ -122,6 +122,9 @@ def test_spsa_repeats_itself_from_its_seed(circuit, gradients) -> None:
     assert not torch.equal(first, second)
     assert torch.equal(gradients(circuit, *at, SPSA(2, seed=5))[0], first)
     assert torch.equal(gradients(circuit, *at, copy.deepcopy(rule))[0], gradients(circuit, *at, rule)[0])
+    later = torch.rand(4, 2), at[1]  # where a run that was ended goes on
+    assert torch.equal(gradients(circuit, *later, rule)[0], gradients(circuit, *later, SPSA(2, seed=5))[0])
+    assert not torch.equal(gradients(circuit, *at, SPSA(2, seed=6))[0], first)
 
 
 @pytest.mark.parametrize("rule", [ParameterShift(), SPSA(), FiniteDifference(), LinearCombination()])
@@ -173,6 +176,8 @@ def test_time_evolutions_that_do_not_commute_have_finite_differences(gradients) 
         (lambda: SPSA(repetitions=0), "repetitions=0"),
         (lambda: SPSA(step=-1.0), "step=-1.0"),
         (lambda: SPSA(step=float("nan")), "step=nan"),
+        (lambda: SPSA(step=float("inf")), "step=inf"),
+        (lambda: SPSA(seed=-1), "seed=-1"),
         (lambda: Allotment(pilot=1.0), "pilot=1.0"),
         (lambda: Allotment(classes=0), "classes=0"),
     ],
