@@ -95,6 +95,8 @@ class ProbabilisticErrorCancellation(Mitigation):
                 "ProbabilisticErrorCancellation averages with signs, which shots that are selected or corrected one by one "
                 "do not allow; leave out error detection, or this"
             )
+        if not request.measurement.bases:
+            return Expansion([request], lambda estimates: estimates[0])
         layers = self._layers(request, execution)
         found = layers.overhead
         if found.sampling > self.max_overhead:

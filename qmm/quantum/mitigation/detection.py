@@ -30,7 +30,8 @@ class FourTwoTwo(Mitigation):
     which share of shots was lost.
 
     Args:
-        pairs: The qubits [a, b] of each pair; None: 0 and 1, 2 and 3, ... Qubits in none stay as they are.
+        pairs: The qubits [a, b] of each pair, of those on which the circuit has gates; None: 0 and 1, 2 and 3, ... Qubits in
+            none stay as they are.
         check_preparation: One ancilla more for each pair, which checks that it was prepared without two errors.
         check_other: One ancilla more for each pair, which checks at the end the parity that the bits of the block do not give.
     """

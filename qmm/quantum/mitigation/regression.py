@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCircuit
 
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WIDEST_STATE = 16  # qubits of which whole states are simulated, some hundred in a minute; beyond, few angles may be left
 _LEFT = 10  # of them: of one Pauli string they make at most 2**10
 _CHOICE = 8  # circuits to choose each of those from that are to differ
+_TURNS = ("rx", "ry", "rz", "p", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp", "u")
 _NEARNESS = 0.5  # radians: angles are replaced by near multiples rather than far ones, as in arXiv:2005.10189
 
 
@@ -116,7 +117,10 @@ class _Family:
 
     def __init__(self, request: Request):
         observables = list(request.measurement.observables)
-        self._unrolled: Unrolled = unroll(CompiledCircuit(Circuit.of(request.circuit, request.parameters, (), observables)))
+        freed, numbers = _freed(request.circuit)
+        self._numbers = np.array(list(numbers.values()))
+        parameters = (*request.parameters, *numbers)
+        self._unrolled: Unrolled = unroll(CompiledCircuit(Circuit.of(freed, parameters, (), observables)))
         circuit = self._unrolled.compiled.circuit
         self.circuit: QuantumCircuit = circuit.quantum_circuit
         self.parameters: tuple[Parameter, ...] = circuit.inputs
@@ -127,7 +131,9 @@ class _Family:
 
     def angles(self, bindings: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, D) -> (N, A)"""
-        found = self._unrolled.angles.evaluate(torch.from_numpy(bindings), torch.empty(0, dtype=torch.float64))
+        numbers = np.broadcast_to(self._numbers, (len(bindings), len(self._numbers)))
+        rows = torch.from_numpy(np.concatenate([bindings, numbers], axis=1))
+        found = self._unrolled.angles.evaluate(rows, torch.empty(0, dtype=torch.float64))
         return found.expand(len(bindings), len(self.parameters)).numpy()
 
     def training(
@@ -167,6 +173,25 @@ class _Family:
         return noisy if self.line is None else self.line(noisy)
 
 
+def _freed(original: QuantumCircuit) -> tuple[QuantumCircuit, dict[Parameter, float]]:
+    """The circuit with a parameter in place of each number that makes a rotation no Clifford gate, and these numbers.
+
+    Weights that are not trained may stand in a circuit as numbers; training circuits need other ones.
+    """
+    circuit, numbers = original.copy_empty_like(), dict[Parameter, float]()
+    for item in original.data:
+        gate = item.operation
+        if gate.name in _TURNS:
+            params = list(gate.params)
+            for i, angle in enumerate(params):
+                if not isinstance(angle, ParameterExpression) and not _near_multiple(float(angle), _quantum(gate)):
+                    params[i] = Parameter(f"_number[{len(numbers)}]")
+                    numbers[params[i]] = float(angle)
+            gate = type(gate)(*params) if params != list(gate.params) else gate
+        circuit.append(gate, item.qubits, item.clbits)
+    return circuit, numbers
+
+
 def _far_apart(values: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """Rows of (M, P) values: of each column in turn one of the largest, then one of the smallest, until there are k."""
     free, chosen = np.ones(len(values), dtype=bool), []
@@ -181,7 +206,15 @@ def _far_apart(values: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 def _step(circuit: QuantumCircuit, parameter: Parameter) -> float:
     """The angles of which a parameter's gate is a Clifford gate are the multiples of this."""
     (gate,) = (item.operation for item in circuit.data if parameter in _free(item.operation.params))
+    return _quantum(gate)
+
+
+def _quantum(gate: Operation) -> float:
     return np.pi / 2 * 2 ** min(getattr(gate, "num_ctrl_qubits", 0), 2)
+
+
+def _near_multiple(angle: float, quantum: float) -> bool:
+    return abs(angle / quantum - round(angle / quantum)) < 1e-9
 
 
 def _free(params: Sequence[object]) -> set[Parameter]:

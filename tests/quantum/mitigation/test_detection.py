@@ -206,12 +206,10 @@ def within() -> CompiledCircuit:
     circuit = QuantumCircuit(2)
     circuit.rx(a, 0)
     circuit.rx(b, 1)
-    circuit.h([0, 1])
     for name, places in (("cx", (0, 1)), ("cz", (0, 1)), ("cx", (1, 0))) * 3:
         getattr(circuit, name)(*places)
         circuit.barrier()
-    circuit.rz(c, 0)
-    circuit.h([0, 1])
+    circuit.rx(c, 0)
     return CompiledCircuit(Circuit.of(circuit, (), [a, b, c], ["IZ", "ZI", "ZZ"]))
 
 
@@ -241,8 +239,8 @@ def test_discarding_makes_values_better(device: BackendV2) -> None:
         found = PrimitiveBackend(provider, shots, mitigation).submit(compiled, inputs, weights).estimates()
         errors[name] = np.sqrt(np.mean((found.values - ideal) ** 2))
     chance = np.sqrt(found.variances.mean() / ideal.size)  # of a root mean square error
-    assert errors["all"] - errors["kept"] > 5 * chance
-    assert errors["bare"] - errors["kept"] > 5 * chance
+    assert errors["all"] - 2 * errors["kept"] > 5 * chance
+    assert errors["bare"] - 2 * errors["kept"] > 5 * chance
 
 
 def test_the_share_that_is_discarded(device: BackendV2) -> None:

@@ -125,6 +125,30 @@ def test_training_circuits(models: Callable) -> None:
     assert len({tuple(row) for row in np.round(training, 9).tolist()}) > 0.9 * k
 
 
+def test_numbers_are_moved_too(models: Callable) -> None:
+    """Weights that stand in the circuit as numbers: the same training, the same values."""
+    circuit = models(2, 3, 2, LABELS)[0].circuit
+    quantum_circuit = circuit.quantum_circuit.copy()
+    quantum_circuit.u(0.3, -0.2, np.pi / 2, 1)
+    quantum_circuit.crx(0.7, 0, 2)
+    rng = np.random.default_rng(0)
+    weights = dict(zip(circuit.weights, rng.uniform(-2, 2, len(circuit.weights)).tolist(), strict=True))
+    fixed = quantum_circuit.assign_parameters(weights)
+    compiled = CompiledCircuit(Circuit.of(fixed, circuit.inputs, (), circuit.observables))
+    own = request(compiled, rng.uniform(-2, 2, (3, 3)))
+    expansion = CliffordDataRegression(40, 1.0).expand(own, execution())
+    (sent,) = expansion.requests
+    np.testing.assert_allclose(exact(sent)[:3], exact(own), atol=1e-9)
+    turns = sent.bindings[3:] / (np.pi / 2)
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-9)
+    assert sent.bindings.shape[1] > len(weights)
+    noisy = 0.8 * exact(sent)
+    found = expansion.combine([Estimates(noisy, np.zeros_like(noisy))])
+    told = exact(sent)[3:].std(axis=0) > 1e-6
+    assert told.sum() >= 3
+    np.testing.assert_allclose(found.values[:, told], exact(own)[:, told], atol=1e-9)
+
+
 def test_controlled_phases_are_moved_to_multiples_of_pi() -> None:
     """And what one angle turns twice, or by a formula, is moved wherever it stands by itself."""
     a, b = Parameter("a"), Parameter("b")
