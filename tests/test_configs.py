@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -16,7 +17,9 @@ from qmm.training.cli import TrainingCLI
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(
-    str(path.relative_to(CONFIGS)) for folder in ("encoders", "fusion", "modalities") for path in (CONFIGS / folder).glob("*")
+    str(path.relative_to(CONFIGS))
+    for folder in ("backend", "encoders", "fusion", "modalities")
+    for path in (CONFIGS / folder).glob("*.yaml")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 FUSIONS = {
@@ -33,6 +36,21 @@ FUSIONS = {
     "tensor": "TensorFusion",
     "transformer": "CrossModalTransformer",
 }
+BACKENDS = {  # what simulates or runs circuits, and the device that they are transpiled for
+    "exact": (None, None),
+    "shots": ("Ideal", None),
+    "aer": ("Aer", None),
+    "aer_density_matrix": ("Aer", "fake_torino"),
+    "aer_mps": ("Aer", None),
+    "aer_noise": ("Aer", "own device"),
+    "fake_torino": ("Aer", "fake_torino"),
+    "fake_guadalupe": ("Aer", "fake_guadalupe"),
+    "fake_almaden": ("Aer", "fake_almaden"),
+    "runtime_fake": ("Runtime", "fake_torino"),
+    "ibm": ("Runtime", "ibm_torino"),
+}
+MITIGATIONS = sorted(path.stem for path in (CONFIGS / "backend" / "mitigation").glob("*.yaml"))
+COMPARISONS = sorted((CONFIGS / "comparisons").glob("*.yaml"))
 REAL = {
     "av_captioning": "av-scenes/manifest.jsonl",
     "av_questions": "av-scenes/manifest.jsonl",
@@ -79,6 +97,10 @@ def test_overlays(instantiate, overlay: str) -> None:
     kind, name = overlay.removesuffix(".yaml").split("/")
     if kind == "modalities":
         assert list(model.branches) == name.split("_")
+    elif kind == "backend":
+        provider = getattr(model.fusion.backend, "provider", None)
+        found = type(provider).__name__, getattr(provider.device, "name", None) if provider else None
+        assert found == BACKENDS[name] or (provider is None and name == "exact")
     elif kind == "encoders":
         assert {b.encoder.frozen for b in model.branches.values()} == {name == "frozen"}
         expected = {"torchvision": "TorchvisionViTEncoder", "open_clip": "OpenClipVisionEncoder", "frozen": "ViTEncoder"}
@@ -120,8 +142,29 @@ def test_language_models(instantiate, overlay: str, repository: Path, tmp_path: 
     assert "GeneralAbility" in [type(callback).__name__ for callback in made.trainer.callbacks]
 
 
+@pytest.mark.parametrize("name", MITIGATIONS)
+def test_mitigations(instantiate, name: str) -> None:
+    """Over a device, which keeps its own settings; without circuits being run."""
+    backend = instantiate(
+        "quickstart", "backend/fake_guadalupe.yaml", f"backend/mitigation/{name}.yaml"
+    ).model.model.fusion.backend
+    assert backend.provider.device.name == "fake_guadalupe"
+    assert backend.mitigation
+    assert len(backend.mitigation) >= len(name.split("_")) - (name in ("zne_exponential", "zne_polynomial"))
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+def test_comparisons_name_overlays_that_exist(path: Path) -> None:
+    cases = yaml.safe_load(path.read_text())["cases"]
+    overlays = [case["overlays"] if isinstance(case, dict) else case for case in cases.values()]
+    assert sum(map(len, overlays)) > len(cases) / 2
+    assert all((CONFIGS.parent / overlay).is_file() for case in overlays for overlay in case)
+
+
 def test_every_file_is_covered() -> None:
     found = {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | set(LANGUAGE) | {
-        f"studies/{path.name}" for path in STUDIES
+        *(f"studies/{path.name}" for path in STUDIES),
+        *(f"comparisons/{path.name}" for path in COMPARISONS),
+        *(f"backend/mitigation/{name}.yaml" for name in MITIGATIONS),
     }

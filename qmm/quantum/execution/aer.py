@@ -28,7 +28,7 @@ class Aer(Provider):
 
     Args:
         method: "statevector" (with noise: a trajectory for each shot), "density_matrix", "matrix_product_state" or "stabilizer"
-            of qiskit-aer; "automatic": what is fastest, for noisy circuits of up to 8 qubits our own density matrices, which
+            of qiskit-aer; "automatic": what is fastest, for noisy circuits of up to 12 qubits our own density matrices, which
             give what qiskit-aer's give.
         device: A device to imitate, its gates, couplings and errors: the name of a snapshot, "fake_torino" for instance, or a
             BackendV2, a real device perhaps. None: any gate between any qubits, or the device of `noise`.

@@ -29,6 +29,7 @@ _WIDEST_GATE = 3  # qubits
 _WIDEST_VARIED = 2  # of a gate with a parameter, other than a rotation of one qubit
 _ZERO = 1e-14
 _ROWS = 2048  # bindings at once
+_MEMORY = 2**30  # bytes, of the states of all threads
 
 
 class UnsuitedError(Exception):
@@ -166,7 +167,8 @@ class Program:
             for group in groups:
                 evolve(*self._tape, gates[group], factors[group], self._start, strings, state, scratch, out[group])
 
-        shares = [range(i, count, threads) for i in range(min(threads, count))]
+        most = max(1, _MEMORY // (8 * 4**self.n_qubits * side))
+        shares = [range(i, count, min(threads, most)) for i in range(min(threads, most, count))]
         if len(shares) == 1:
             run(shares[0])
         else:
