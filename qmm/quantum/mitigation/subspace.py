@@ -3,6 +3,7 @@
 Source: Nation, Kang, Sundaresan, Gambetta, "Scalable mitigation of measurement errors on quantum computers", arXiv:2108.12518.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,8 +102,7 @@ class _Corrected(NamedTuple):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(shots, k) -> (P,), (P,)"""
         n_shots, k = bits.shape
-        seen, counts = np.unique(bits[:, ::-1], axis=0, return_counts=True)  # strings begin with the last qubit
-        found = {"".join("01"[bit] for bit in string): n for string, n in zip(seen.astype(int), counts.tolist(), strict=True)}
+        found = _counted(bits)
         mitigator, distance = self._mitigator(rates), min(self.distance or k, k)
         if len(found) <= _DIRECT:
             matrix, found = mitigator.reduced_cal_matrix(found, range(k), distance)  # in mthree's order
@@ -124,6 +124,14 @@ class _Corrected(NamedTuple):
         matrices = [np.array([[1 - p, q], [p, 1 - q]], np.float32) for p, q in zip(zero, one, strict=True)]
         mitigator.cals_from_matrices(matrices)
         return mitigator
+
+
+def _counted(bits: NDArray[np.bool_]) -> dict[str, int]:
+    """(shots, k) -> how often each string was seen; strings begin with the last qubit's bit."""
+    counts = Counter(map(bytes, np.packbits(bits[:, ::-1], axis=1)))
+    packed = np.frombuffer(b"".join(counts), np.uint8).reshape(len(counts), -1)
+    rows = np.unpackbits(packed, axis=1, count=bits.shape[1]).tolist()
+    return {"".join(map(str, row)): n for row, n in zip(rows, counts.values(), strict=True)}
 
 
 class _Terms(NamedTuple):

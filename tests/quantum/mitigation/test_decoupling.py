@@ -13,13 +13,16 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Operator
 from qiskit.transpiler import InstructionProperties, PassManager
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, PadDelay
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel, depolarizing_error
+from qiskit_aer.primitives import SamplerV2
 
 from qmm.quantum import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import Execution, Expansion, Given, Mitigation, PrimitiveBackend, Request
 from qmm.quantum.execution.aer import Aer
-from qmm.quantum.mitigation import DynamicalDecoupling
+from qmm.quantum.mitigation import DynamicalDecoupling, ZeroNoiseExtrapolation
 from qmm.quantum.mitigation.decoupling import _without_idle
 from qmm.quantum.settings import parts
 
@@ -41,8 +44,8 @@ class Waiting(Mitigation):
 class Detuned(BaseSamplerV2):
     """Each qubit turns about Z, and a little about X, while it waits: by angles in proportion to the time, always the same."""
 
-    def __init__(self, about_z: float, about_x: float = 0.0):
-        self.about_z, self.about_x, self.sampler = about_z, about_x, StatevectorSampler(seed=3)
+    def __init__(self, about_z: float, about_x: float = 0.0, sampler: BaseSamplerV2 | None = None):
+        self.about_z, self.about_x, self.sampler = about_z, about_x, sampler or StatevectorSampler(seed=3)
 
     def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
         return self.sampler.run([(self._detuned(circuit), *rest) for circuit, *rest in pubs], shots=shots)
@@ -129,6 +132,11 @@ def test_unitary_time_and_instruction_set_stay(models: Callable, clocked: Backen
             assert clocked.target.instruction_supported(item.name, tuple(found.find_bit(q).index for q in item.qubits))
 
 
+def test_waits_alone_can_be_written_down(models: Callable, clocked: BackendV2) -> None:
+    circuit, *_ = models(0, 4, 3, ["IIIZ"])
+    assert expanded(clocked, DynamicalDecoupling("none"), circuit) == expanded(clocked, Waiting(), circuit)
+
+
 @pytest.mark.parametrize("sequence", SEQUENCES)
 def test_detunings_are_refocused(reference: Callable, clocked: BackendV2, sequence: Any) -> None:
     """Without errors of pulses, angles between them cancel: what is left is chance, 0.005 for each of 40,000 shots."""
@@ -144,6 +152,19 @@ def test_noise_along_the_pulses_needs_two_axes(reference: Callable, clocked: Bac
     sampler = Given(Detuned(1e-4, 2e-4), clocked)
     found = [error(PrimitiveBackend(sampler, 40_000, [DynamicalDecoupling(s)]), reference) for s in ("XX", "XY4")]
     assert found[1] + 0.05 < found[0]
+
+
+def test_together_with_extrapolation(reference: Callable, clocked: BackendV2) -> None:
+    """Detunings are refocused in each fold, and what gates do is extrapolated: each alone leaves the other's error."""
+    noise = NoiseModel(basis_gates=["rz", "sx", "x", "cz", "delay"])
+    noise.add_all_qubit_quantum_error(depolarizing_error(0.05, 2), ["cz"])
+    simulator = AerSimulator(noise_model=noise, method="density_matrix", max_parallel_threads=1)
+    provider = Given(Detuned(1e-4, sampler=SamplerV2.from_backend(simulator, seed=0)), clocked)
+    zne = ZeroNoiseExtrapolation(extrapolation="exponential")
+    tried: list[list[Mitigation]] = [[Waiting()], [DynamicalDecoupling()], [Waiting(), zne], [DynamicalDecoupling(), zne]]
+    none, decoupled, extrapolated, both = (error(PrimitiveBackend(provider, 40_000, m), reference) for m in tried)
+    assert both < 0.3 * none
+    assert both < 0.5 * min(decoupled, extrapolated)
 
 
 def test_noise_without_memory_is_not(reference: Callable, clocked: BackendV2) -> None:

@@ -69,17 +69,17 @@ def test_errors_are_taken_out(
     misread: Callable, models: Callable, reference: Callable, independent: NDArray[np.float64]
 ) -> None:
     for seed in range(3):
-        circuit, inputs, weights = models(seed, 3, 2, LABELS, samples=6)
+        circuit, inputs, weights = models(seed, 3, 2, LABELS, samples=3)
         expected = reference(circuit.circuit, inputs, weights)
-        plain = misread(independent, shots=20_000, seed=seed)[0].submit(circuit, inputs, weights)
-        m3 = misread(independent, [M3(shots=100_000)], shots=20_000, seed=seed)[0].submit(circuit, inputs, weights)
+        plain = misread(independent, shots=10_000, seed=seed)[0].submit(circuit, inputs, weights)
+        m3 = misread(independent, [M3(shots=100_000)], shots=10_000, seed=seed)[0].submit(circuit, inputs, weights)
         worse, better = ((job.result() - expected).abs() for job in (plain, m3))
         assert (worse / plain.variances().sqrt()).max() > 10
         assert (better / m3.variances().sqrt()).max() < 5
         assert better.mean() < 0.3 * worse.mean()
 
 
-@pytest.mark.parametrize(("shots", "calibration"), [(400, 100_000), (20_000, 400)], ids=["circuit", "calibration"])
+@pytest.mark.parametrize(("shots", "calibration"), [(400, 50_000), (10_000, 400)], ids=["circuit", "calibration"])
 def test_stated_variances_cover(
     misread: Callable, models: Callable, reference: Callable, independent: NDArray[np.float64], shots: int, calibration: int
 ) -> None:
