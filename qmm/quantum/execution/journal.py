@@ -42,7 +42,7 @@ class Span(NamedTuple):
 
 
 class SentJob(NamedTuple):
-    """A job of an earlier process, of which nobody knows what became of it."""
+    """A job, mostly of an earlier process, of which nobody knows what became of it."""
 
     mark: str
     job_id: str | None
@@ -115,6 +115,11 @@ class Journal:
 
     def sent(self, mark: str, job_id: str) -> None:
         self._write(step="sent", mark=mark, job=job_id)
+
+    def lose(self, mark: str, job_id: str | None, sampler: bool, work: Work) -> None:
+        """A job of this process that may have a result, which could not be had."""
+        with self._lock:
+            self._lost[mark] = SentJob(mark, job_id, sampler, [[_span(piece) for piece in pub] for pub in work])
 
     def failed(self, mark: str, why: str, charged: bool) -> None:
         """`charged`: whether what it takes was spent all the same."""

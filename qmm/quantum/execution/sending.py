@@ -119,7 +119,9 @@ class Sender:
             self.ledger.returned(taken, len(work), *_times(under_way.job))
             found = read(work, results, self.sampler)
         except Exception as error:
-            if not isinstance(error, UnreachableError):  # which may still be fetched
+            if isinstance(error, UnreachableError):  # fetched when the same is asked for again
+                self.journal.lose(mark, under_way.job_id, self.sampler, work)
+            else:
                 charged = isinstance(error, TimeoutError | UnusableError)
                 self.journal.failed(mark, described(error), charged)
                 self._spend(plan, 0 if charged else -1)

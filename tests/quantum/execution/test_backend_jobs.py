@@ -7,15 +7,17 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qmm.quantum import Circuit, CompiledCircuit
 from qmm.quantum.backends import Backend
 from qmm.quantum.execution import Mitigation, PrimitiveBackend
 from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.budget import Budget, BudgetError, Prices
+from qmm.quantum.execution.pretending import pretended
 from qmm.quantum.execution.sending import Jobs
 from qmm.quantum.mitigation import M3, DynamicalDecoupling, PauliTwirling, Trex, ZeroNoiseExtrapolation
+from qmm.quantum.settings import Measurement
 
 QUICK: dict[str, Any] = {"shots": 64, "seed": 1}
 MITIGATIONS: dict[str, list[Mitigation]] = {
@@ -116,3 +118,15 @@ def test_from_yaml():
     backend = parser.instantiate_classes(parsed).backend
     assert backend.dispatcher.settings == Jobs(attempts=3, timeout=60)
     assert backend.budget == Budget(shots=1000, price=5, prices=Prices(0.3, 0.00145))
+
+
+def test_what_calibrations_find_in_plans(make_request, exact):
+    request = make_request(2, 3, shots=50)
+    values, variances = pretended(request)
+    assert values == pytest.approx(exact(request), abs=1e-10)
+    assert (variances == 1 / 50).all()
+    wide = QuantumCircuit(20)
+    wide.x(range(20))
+    measurement = Measurement((SparsePauliOp("Z" * 20),), (Pauli("Z" * 20),), (0,))
+    many = request._replace(circuit=wide, parameters=(), bindings=request.bindings[:, :0], measurement=measurement)
+    assert pretended(many).values.tolist() == [[0.9]] * 3

@@ -267,6 +267,33 @@ def test_a_job_whose_result_cannot_be_had_now_is_not_paid_for_again(remote, make
     assert provider.jobs == []
 
 
+def test_a_connection_that_is_lost_for_long_does_not_pay_twice_either(remote, make_request, exact):
+    class Interrupted(PrimitiveJob):
+        def result(self):
+            raise ConnectionError("reset by peer")
+
+    class Far(remote):  # type: ignore[misc, valid-type]
+        cut = True
+
+        def job(self, job_id):
+            if not self.cut:
+                return super().job(job_id)
+            job = Interrupted(lambda: None)
+            job._job_id = job_id
+            job._submit()
+            return job
+
+    request, provider = make_request(1, 3, kind=0), Far()
+    dispatcher = Dispatcher(provider, jobs=Jobs(**QUICK))  # without a folder
+    with pytest.raises(
+        CircuitError, match=r"job job0 was sent to recording, which does not hand over its result.*reset by peer"
+    ):
+        dispatcher.submit([request]).result(60)
+    provider.cut = False
+    np.testing.assert_allclose(dispatcher.submit([request]).result(60)[0].values, exact(request), atol=1e-10)
+    assert len(provider.jobs) == 1
+
+
 def test_a_job_that_the_provider_does_not_know_is_sent_again(remote, make_request, tmp_path, exact):
     request = make_request(1, 2, kind=0)
     _killed(remote, request, tmp_path, "after the id")
