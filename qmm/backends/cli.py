@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ckpt_path", required=True, help="the trained model")
     parser.add_argument("--on", action="append", help="a backend: overlays as of `qmm fit`; again for more")
-    parser.add_argument("--cases", help="a YAML file of backends by name, e.g. configs/backends/av_scenes.yaml")
+    parser.add_argument("--cases", help="a YAML file of backends by name, e.g. configs/comparisons/backends.yaml")
     parser.add_argument("--samples", type=int, help="a fixed subset of so many samples (default: all)")
     parser.add_argument("--split", choices=("val", "test"), default="val", help="which samples (default: val)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the backends: shots, twirls (default: 0)")

@@ -7,7 +7,7 @@ from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit.library import RZGate, XGate
 from qiskit.transpiler import PassManager, Target
 from qiskit.transpiler.exceptions import TranspilerError
-from qiskit.transpiler.passes import ALAPScheduleAnalysis, ConstrainedReschedule, PadDynamicalDecoupling
+from qiskit.transpiler.passes import ALAPScheduleAnalysis, ConstrainedReschedule, PadDelay, PadDynamicalDecoupling
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.requests import Expansion, Mitigation, Request
@@ -18,7 +18,7 @@ from qmm.quantum.pubs import Cache
 if TYPE_CHECKING:
     from qmm.quantum.execution.backend import Execution
 
-_PULSES = {"XX": "xx", "XpXm": "xm", "XY4": "xyxy", "XY8": "xyxyyxyx"}
+_PULSES = {"none": "", "XX": "xx", "XpXm": "xm", "XY4": "xyxy", "XY8": "xyxyyxyx"}
 
 
 class DynamicalDecoupling(Mitigation):
@@ -33,12 +33,12 @@ class DynamicalDecoupling(Mitigation):
 
     Args:
         sequence: "XX"; "XpXm", whose second pulse is turned by a half, so that errors of the two pulses cancel; "XY4" or "XY8",
-            which also decouple from noise along X.
+            which also decouple from noise along X; "none": waits are written down, without pulses, to compare the others with.
     """
 
     stage = 140
 
-    def __init__(self, sequence: Literal["XX", "XpXm", "XY4", "XY8"] = "XX"):
+    def __init__(self, sequence: Literal["none", "XX", "XpXm", "XY4", "XY8"] = "XX"):
         """Raises CircuitError for a sequence that there is not."""
         if sequence not in _PULSES:
             raise CircuitError(f"there is no sequence {sequence!r}; take one of {', '.join(_PULSES)}")
@@ -63,7 +63,7 @@ class DynamicalDecoupling(Mitigation):
         passes = [
             ALAPScheduleAnalysis(target=target),
             *([ConstrainedReschedule(target=target)] if aligned else []),
-            PadDynamicalDecoupling(dd_sequence=gates, spacing=spacing, target=target),
+            PadDynamicalDecoupling(dd_sequence=gates, spacing=spacing, target=target) if gates else PadDelay(target=target),
         ]
         try:
             return _without_idle(PassManager(passes).run(circuit))
@@ -77,7 +77,7 @@ def _sequence(name: str) -> tuple[list[Gate], list[float]]:
     Y is a half turn of the frame (rz) and X, and so is X in the opposite direction, then turned back.
     """
     pulses = _PULSES[name]
-    even = 1 / len(pulses)
+    even = 1 / max(1, len(pulses))
     gates: list[Gate] = []
     spacing = [even / 2]
     for i, pulse in enumerate(pulses):

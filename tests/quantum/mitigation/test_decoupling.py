@@ -208,5 +208,5 @@ def test_devices_without_durations() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(CircuitError, match="no sequence 'YY'; take one of XX, XpXm, XY4, XY8"):
+    with pytest.raises(CircuitError, match="no sequence 'YY'; take one of none, XX, XpXm, XY4, XY8"):
         DynamicalDecoupling("YY")  # type: ignore[arg-type]

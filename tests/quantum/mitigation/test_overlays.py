@@ -16,11 +16,27 @@ EXPECTED = {
     "symmetrisation_trex": ["Symmetrisation", "Trex"],
     "regression": ["CliffordDataRegression"],
     "detection": ["FourTwoTwo"],
+    "trex": ["Trex"],
+    "m3": ["M3"],
+    "zne": ["ZeroNoiseExtrapolation"],
+    "zne_exponential": ["ZeroNoiseExtrapolation"],
+    "zne_polynomial": ["ZeroNoiseExtrapolation"],
+    "twirling": ["PauliTwirling"],
+    "decoupling": ["DynamicalDecoupling"],
+    "waits": ["DynamicalDecoupling"],
+    "trex_twirling": ["PauliTwirling", "Trex"],
+    "trex_zne": ["ZeroNoiseExtrapolation", "Trex"],
+    "twirling_zne": ["ZeroNoiseExtrapolation", "PauliTwirling"],
+    "decoupling_zne": ["ZeroNoiseExtrapolation", "DynamicalDecoupling"],
 }
 BASE = {
     "class_path": "qmm.quantum.execution.PrimitiveBackend",
     "init_args": {"primitive": {"class_path": "qmm.quantum.execution.aer.Aer"}},
 }
+
+
+def test_none_is_forgotten(repository: Path) -> None:
+    assert {path.stem for path in (repository / FOLDER).glob("*.yaml")} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
