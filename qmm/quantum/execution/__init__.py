@@ -3,8 +3,9 @@
 from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.backend import EstimateJob, Execution, PrimitiveBackend
 from qmm.quantum.execution.budget import Budget, BudgetError, Plan, Prices
+from qmm.quantum.execution.failures import JobError
 from qmm.quantum.execution.ideal import Ideal
-from qmm.quantum.execution.ledger import Ledger
+from qmm.quantum.execution.ledger import Figures, Ledger
 from qmm.quantum.execution.noise import Noise
 from qmm.quantum.execution.providers import Given, Limits, Provider
 from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Reader, Request
@@ -19,8 +20,10 @@ __all__ = [
     "Estimates",
     "Execution",
     "Expansion",
+    "Figures",
     "Given",
     "Ideal",
+    "JobError",
     "Jobs",
     "Ledger",
     "Limits",

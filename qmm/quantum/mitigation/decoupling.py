@@ -33,7 +33,7 @@ class DynamicalDecoupling(Mitigation):
 
     Args:
         sequence: "XX"; "XpXm", whose second pulse is turned by a half, so that errors of the two pulses cancel; "XY4" or "XY8",
-            which also decouple from noise along X; "none": waits are written down, without pulses, to compare the others with.
+            which also decouple from noise along X; "none" writes the waits down alone: what the others are compared with.
     """
 
     stage = 140
