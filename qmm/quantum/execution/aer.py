@@ -10,6 +10,7 @@ from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.devices import device as snapshot
+from qmm.quantum.execution.ibm import RemoteDevice
 from qmm.quantum.execution.noise import Noise, clifford_device, unknown
 from qmm.quantum.execution.providers import Provider
 
@@ -30,8 +31,9 @@ class Aer(Provider):
         method: "statevector" (with noise: a trajectory for each shot), "density_matrix", "matrix_product_state" or "stabilizer"
             of qiskit-aer; "automatic": what is fastest, for noisy circuits of up to 12 qubits our own density matrices, which
             give what qiskit-aer's give.
-        device: A device to imitate, its gates, couplings and errors: the name of a snapshot, "fake_torino" for instance, or a
-            BackendV2, a real device perhaps. None: any gate between any qubits, or the device of `noise`.
+        device: A device to imitate, gates, couplings and errors: the name of a snapshot, "fake_torino", or of a real device,
+            "ibm_torino", whose latest properties are fetched with a saved account; or a BackendV2. None: any gate between any
+            qubits, or the device of `noise`.
         noise: In place of the device's errors; in Python also a `qiskit_aer.noise.NoiseModel`.
         max_bond_dimension: Of matrix product states; None: no bound.
         truncation_threshold: Of matrix product states: the smallest Schmidt coefficients are dropped as long as their squares
@@ -41,6 +43,7 @@ class Aer(Provider):
             noise of the size that shots would bring.
         threads: At most this many; None: as many as torch uses.
         options: More options of qiskit_aer.AerSimulator.
+        account: In IBM's own store, for the properties of a real device; None: the default one, or that of the environment.
     """
 
     def __init__(
@@ -54,13 +57,14 @@ class Aer(Provider):
         primitive: Literal["sampler", "estimator"] = "sampler",
         threads: int | None = None,
         options: dict[str, Any] | None = None,
+        account: str | None = None,
     ):
         """Raises CircuitError for a method, a device or an option that there is not, and for a GPU that there is not."""
         _one_of("method", method, METHODS)
         _one_of("primitive", primitive, ("sampler", "estimator"))
         self.method, self._primitive, self._noise = method, primitive, noise
         self._threads = threads or torch.get_num_threads()
-        self._device = self._choose_device(device)
+        self._device = self._choose_device(device, account)
         ideal = self._device is None and noise is None
         wanted = {
             "matrix_product_state_max_bond_dimension": max_bond_dimension,
@@ -129,13 +133,13 @@ class Aer(Provider):
             return self._noise
         return self._noise.model()
 
-    def _choose_device(self, device: str | BackendV2 | None) -> BackendV2 | None:
+    def _choose_device(self, device: str | BackendV2 | None, account: str | None) -> BackendV2 | None:
         from qiskit_aer.noise import NoiseModel
 
         if not isinstance(self._noise, Noise | NoiseModel | None):
             raise CircuitError(f"a {type(self._noise).__name__} came as noise; give a Noise, or a qiskit_aer NoiseModel")
         if isinstance(device, str):
-            return snapshot(device)
+            return RemoteDevice(device, account) if device.startswith("ibm_") else snapshot(device)
         if device is not None and not isinstance(device, BackendV2):
             raise CircuitError(
                 f"a {type(device).__name__} came as device; give a name, 'fake_torino' for instance, or a BackendV2"

@@ -14,6 +14,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_aer.noise.passes import RelaxationNoisePass
 
+from qmm.quantum.errors import CircuitError
 from qmm.quantum.pubs import Cache
 
 _NO_GATES = ("barrier", "measure", "reset", "delay")
@@ -70,8 +71,15 @@ def narrowed(circuit: QuantumCircuit, qubits: Sequence[int]) -> QuantumCircuit:
 def native(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
     """The circuit with gates of one qubit that the device does not have written in those that it has; itself where it has all.
 
-    Measurements in another basis than Z bring such gates with them, behind the transpiler.
+    Measurements in another basis than Z bring such gates with them, behind the transpiler. Raises CircuitError where a qubit is
+    measured that the device does not measure.
     """
+    measured = {circuit.find_bit(item.qubits[0]).index for item in circuit.data if item.name == "measure"}
+    unread = [q for q in sorted(measured) if not target.instruction_supported("measure", (q,))]
+    if unread:
+        raise CircuitError(
+            f"the device does not measure qubits {unread}; choose others for what is observed (initial_layout), or another one"
+        )
     known = {*target.operation_names, *_NO_GATES}
     foreign = {item.name: item for item in circuit.data if len(item.qubits) == 1 and not item.params and item.name not in known}
     foreign = {name: item for name, item in foreign.items() if isinstance(item.operation, Gate)}

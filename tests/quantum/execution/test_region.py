@@ -6,14 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import Measure, ParameterVector
+from qiskit.circuit.library import SXGate
 from qiskit.primitives import BackendSamplerV2
 from qiskit.providers import BackendV2
 from qiskit.quantum_info import Operator
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 
+from qmm.quantum import CircuitError
 from qmm.quantum.execution.devices import device
 from qmm.quantum.execution.region import Region, Regions, narrowed, native, noise_on, target_on, touched
 from qmm.quantum.execution.simulation import Simulation
@@ -54,7 +56,7 @@ def physical(backend: BackendV2, layout: Sequence[int], measured: Sequence[int],
 
 
 def whole(circuit: QuantumCircuit, model: NoiseModel, values: np.ndarray) -> np.ndarray:
-    """Of what is read from the circuit, by qiskit-aer with the noise model of the whole device; reading by Kronecker product."""
+    """Of what is read, by qiskit-aer with the noise model of the whole device; read-out errors by a Kronecker product."""
     body = circuit.remove_final_measurements(inplace=False)
     qubits = [circuit.find_bit(item.qubits[0]).index for item in circuit.data if item.name == "measure"]
     body.save_probabilities(qubits)
@@ -82,6 +84,7 @@ def test_a_region_has_the_noise_of_its_qubits(models, name: str, layout: list[in
         for method in ("automatic", "density_matrix"):  # our channels, qiskit-aer's
             simulation = Simulation(Regions(backend, given, method=method, zero_threshold=0.0), method)
             plan = simulation.plan(circuit)
+            assert plan.measured is not None
             assert (plan.program is not None) == (method == "automatic")
             assert set(plan.region) == set(layout)
             found = simulation.probabilities(plan, values)
@@ -182,6 +185,18 @@ def test_gates_of_one_qubit_in_the_gates_of_a_device() -> None:
     own = native(circuit, target)
     assert {item.name for item in own.data} <= set(target.operation_names)
     assert Operator(own).equiv(Operator(circuit))
+
+
+def test_a_qubit_that_the_device_does_not_measure() -> None:
+    target = Target(num_qubits=2)
+    target.add_instruction(SXGate(), dict.fromkeys([(0,), (1,)]))
+    target.add_instruction(Measure(), {(0,): None})
+    circuit = QuantumCircuit(2, 1)
+    circuit.measure(0, 0)
+    assert native(circuit, target) is circuit
+    circuit.measure(1, 0)
+    with pytest.raises(CircuitError, match=r"does not measure qubits \[1\]; choose others"):
+        native(circuit, target)
 
 
 class TestRegionSimulator:

@@ -207,7 +207,7 @@ class _Service:
     """What QiskitRuntimeService offers of a device that is none."""
 
     def __init__(self, **arguments: Any):
-        self.arguments, self.asked = arguments, []
+        self.arguments = arguments
 
     def backend(self, name: str) -> Any:
         if name != "ibm_small":
@@ -246,6 +246,13 @@ class TestService:
             runtime.device.run(QuantumCircuit(1))
         assert runtime.noise_model is None
 
+    def test_the_noise_of_a_real_device_simulated(self, compiled, angles) -> None:
+        aer = Aer(device="ibm_small", account="mine")
+        found = PrimitiveBackend(aer, shots=4000).submit(compiled, *angles).result()
+        snapshot = PrimitiveBackend(Aer(device="fake_manila"), shots=4000).submit(compiled, *angles).result()
+        torch.testing.assert_close(found, snapshot, atol=5 * (2 / 4000) ** 0.5, rtol=0)
+        assert "ibm_small" in aer.name
+
     def test_jobs_are_found_again(self) -> None:
         runtime = Runtime("ibm_small")
         assert runtime.retrieve("abc") == "job abc"
@@ -254,7 +261,7 @@ class TestService:
         estimator = Runtime("ibm_small", options={"environment": {"job_tags": ["mine"]}}).estimator(0)
         assert estimator is not None
         runtime.label(estimator, "mark")
-        assert estimator.options.environment.job_tags == ["mine", "mark"]  # type: ignore[attr-defined]
+        assert estimator.options.environment.job_tags == ["mine", "mark"]
         local = Runtime("fake_manila")
         assert (local.retrieve("abc"), local.labelled("mark"), local.remote) == (None, None, False)
 
