@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.channels import Errors, Program, UnsuitedError
+from qmm.quantum.execution.channels import Errors, UnsuitedError
+from qmm.quantum.execution.propagation import Program
 from qmm.quantum.execution.region import Regions, narrowed, native, touched
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.pubs import Cache
@@ -53,7 +54,7 @@ class Simulation:
 
     Args:
         regions: Noise and simulators.
-        method: Of qiskit-aer. With "automatic", small noisy circuits are propagated in the Pauli basis (`channels`).
+        method: Of qiskit-aer. With "automatic", small noisy circuits are propagated in the Pauli basis (`propagation`).
         threads: For these.
     """
 

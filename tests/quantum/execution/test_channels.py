@@ -35,7 +35,8 @@ from qiskit_aer.noise import (
     thermal_relaxation_error,
 )
 
-from qmm.quantum.execution.channels import Errors, Program, UnsuitedError
+from qmm.quantum.execution.channels import Errors, UnsuitedError
+from qmm.quantum.execution.propagation import Program
 
 ANGLES = ParameterVector("a", 4)
 
