@@ -54,6 +54,16 @@ class Counting(BaseSamplerV2):
         return self
 
 
+class Simulated(BaseSamplerV2):
+    """Aer's sampler with a seed of its own for each job; given one, it would begin each job with the same."""
+
+    def __init__(self, simulator: AerSimulator, seed: int):
+        self.simulator, self.rng = simulator, np.random.default_rng(seed)
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        return SamplerV2.from_backend(self.simulator, seed=int(self.rng.integers(2**31))).run(pubs, shots=shots)
+
+
 class Misread(BaseSamplerV2):
     """An exact sampler whose outcomes are mistaken for each other.
 
@@ -98,7 +108,7 @@ def noisy(device: BackendV2) -> Callable[..., tuple[PrimitiveBackend, Counting]]
         noise: NoiseModel | None, mitigation: Sequence[Mitigation] = (), shots: int = 1000, seed: int = 0
     ) -> tuple[PrimitiveBackend, Counting]:
         simulator = AerSimulator(noise_model=noise, method="density_matrix", max_parallel_threads=1)
-        sampler = Counting(SamplerV2.from_backend(simulator, seed=seed))
+        sampler = Counting(Simulated(simulator, seed))
         return PrimitiveBackend(Given(sampler, device), shots=shots, mitigation=mitigation, seed=seed), sampler
 
     return make

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution import Mitigation
+from qmm.quantum.execution import Mitigation, Request
 from qmm.quantum.mitigation import (
     M3,
     DynamicalDecoupling,
@@ -21,6 +21,7 @@ from qmm.quantum.mitigation import (
     Trex,
     ZeroNoiseExtrapolation,
 )
+from qmm.quantum.settings import parts
 
 SHOTS = 8000
 Model = tuple[CompiledCircuit, Tensor, Tensor]
@@ -105,6 +106,22 @@ def test_without_noise_errors_are_those_of_chance(
         job = noisy(None, order, shots=2000)[0].submit(circuit, inputs, weights)
         assert ((job.result() - expected).abs() / job.variances().sqrt()).max() < 5
         assert (job.variances().sqrt() < 0.2).all()
+
+
+@pytest.mark.parametrize("mitigation", COMBINATIONS, ids=names)
+def test_what_is_sent_is_in_the_instruction_set(noisy: Callable, models: Callable, mitigation: list[Mitigation]) -> None:
+    compiled, inputs, _ = models(0, 3, 1, ["IIZ", "XXI"])
+    circuit = compiled.circuit
+    bindings = np.zeros((len(inputs), len(circuit.inputs) + len(circuit.weights)))
+    backend, _ = noisy(None, mitigation)
+    target = backend.provider.device.target
+    asked = Request(circuit.quantum_circuit, (*circuit.inputs, *circuit.weights), bindings, parts(circuit).measurement, 100)
+    for request in backend.expand(asked).requests:
+        found = request.circuit
+        assert found.num_qubits == target.num_qubits
+        assert set(found.parameters) <= set(request.parameters)
+        for item in found.data:
+            assert target.instruction_supported(item.name, tuple(found.find_bit(q).index for q in item.qubits))
 
 
 def test_shots(noisy: Callable, models: Callable) -> None:

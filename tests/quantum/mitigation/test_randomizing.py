@@ -61,12 +61,12 @@ def sample(rng: np.random.Generator, means: np.ndarray, shots: list[int]) -> lis
 
 @pytest.mark.parametrize(("shots", "spread"), [([40] * 16, 0.0), ([40] * 16, 0.4), ([1] * 30, 0.3), ([3, 3, 2, 2, 2], 0.3)])
 def test_variances_of_averages(shots: list[int], spread: float) -> None:
-    """Stated against observed over 3000 repetitions: never less, and at most half as much again."""
+    """Stated against observed over 1500 repetitions: never less, and at most half as much again."""
     rng = np.random.default_rng(3)
-    found = [averaged(sample(rng, 0.3 + spread * rng.choice([-1, 1], len(shots)), shots), shots) for _ in range(3000)]
+    found = [averaged(sample(rng, 0.3 + spread * rng.choice([-1, 1], len(shots)), shots), shots) for _ in range(1500)]
     values, variances = (np.array([e[i].item() for e in found]) for i in range(2))
     assert abs(values.mean() - 0.3) < 5 * values.std() / np.sqrt(len(values))
-    assert 0.92 < variances.mean() / values.var() < 1.6
+    assert 0.9 < variances.mean() / values.var() < 1.6
 
 
 def test_one_variant_is_itself() -> None:
