@@ -100,7 +100,7 @@ def rows_of(size: int, seed: int, qubits: int) -> list[dict[str, Any]]:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Markdown: gaps in percent of the optimum's value, the share of problems solved, and times relative to exhaustive search."""
+    """Markdown: gaps in percent of the optimum's value, the share of problems solved, times relative to exhaustive search."""
     lines = []
     for size, group in rows.groupby("size"):
         exhaustive = group[group["way"] == "exhaustive"]["seconds"].median()

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qmm.circuits import Brickwork
 from qmm.discrete import VQE, CircuitValue, ground_energy, minimise, minimising
 from qmm.discrete.vqe import layered
+from qmm.discrete.vqe_cli import main
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.quantum.execution import PrimitiveBackend
@@ -209,3 +211,28 @@ def test_minimise_remembers_the_best_point() -> None:
     assert found.evaluations == function.evaluations == 7
     with pytest.raises(InputError, match="no weights"):
         minimise(function, np.empty(0))
+
+
+def test_a_file_describes_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ansatz = {"class_path": "qmm.circuits.Brickwork", "init_args": {"gate": "cz"}}
+    optimiser = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.2}}
+    backend = {"class_path": "qmm.quantum.ExactBackend", "init_args": {"engine": "torch"}}
+    given = {"ansatz": ansatz, "layers": 2, "optimiser": optimiser, "steps": 40, "backend": backend, "seed": 1}
+    (tmp_path / "vqe.yaml").write_text(yaml.safe_dump({"hamiltonian": HYDROGEN, "vqe": given}))
+    main(["--config", str(tmp_path / "vqe.yaml"), "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    same = VQE(Brickwork(gate="cz"), 2, lambda p: torch.optim.SGD(p, lr=0.2), 40, seed=1).run(HYDROGEN)
+    assert found["energy"] == pytest.approx(same.energy, abs=1e-9)
+    assert len(found["energies"]) == 40
+    assert list(found["weights"]) == [w.name for w in same.circuit.weights]
+    assert f"energy {found['energy']:.8f}" in capsys.readouterr().out
+    for content, message in (
+        ({"vqe": {}}, "expected `hamiltonian"),
+        ({"hamiltonian": HYDROGEN, "vqe": {"layer": 2}}, "layer"),
+        ({"hamiltonian": HYDROGEN, "steps": 2}, "expected `hamiltonian"),
+    ):
+        (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(InputError, match=message):
+            main(["--config", str(tmp_path / "wrong.yaml")])
+    with pytest.raises(InputError, match="No such file"):
+        main(["--config", str(tmp_path / "none.yaml")])
