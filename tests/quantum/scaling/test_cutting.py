@@ -38,7 +38,7 @@ def test_every_gate_is_cut_without_error(gate, meeting, reference):
     torch.testing.assert_close(found, reference(circuit, inputs, weights), atol=1e-9, rtol=0)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 10**6),
     sizes=st.lists(st.integers(1, 3), min_size=2, max_size=3),
@@ -115,7 +115,7 @@ def test_gradients_under_shots_are_those_of_the_whole_circuit_within_their_error
     weights.requires_grad_()
     (exact,) = torch.autograd.grad(expectations(circuit, inputs, weights).sum(), weights)
     backend = CutBackend(PrimitiveBackend(Ideal(), shots=400, seed=4))
-    drawn = [torch.autograd.grad(expectations(circuit, inputs, weights, backend).sum(), weights)[0] for _ in range(30)]
+    drawn = [torch.autograd.grad(expectations(circuit, inputs, weights, backend).sum(), weights)[0] for _ in range(16)]
     found = torch.stack(drawn)
     error = found.std(0) / len(drawn) ** 0.5
     assert (error > 0).any()
