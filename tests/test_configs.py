@@ -24,6 +24,7 @@ OVERLAYS = sorted(
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
 FUSIONS = {
     "concat": "ConcatFusion",
+    "few_meetings": "QuantumFusion",
     "gated": "GatedFusion",
     "kernel": "KernelFusion",
     "late": "LateFusion",
@@ -38,6 +39,7 @@ FUSIONS = {
 }
 BACKENDS = {  # what simulates or runs circuits, and the device that they are transpiled for
     "exact": (None, None),
+    "cut": ("NoneType", None),  # backends of its own
     "shots": ("Ideal", None),
     "aer": ("Aer", None),
     "aer_density_matrix": ("Aer", "fake_torino"),

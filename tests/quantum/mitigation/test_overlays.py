@@ -11,6 +11,7 @@ from qmm.quantum.execution import PrimitiveBackend
 
 FOLDER = Path("configs/backend/mitigation")
 EXPECTED = {
+    "backpropagation": ["OperatorBackpropagation"],
     "pec": ["ProbabilisticErrorCancellation"],
     "symmetrisation": ["Symmetrisation"],
     "symmetrisation_trex": ["Symmetrisation", "Trex"],
