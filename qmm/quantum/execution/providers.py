@@ -7,6 +7,7 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
+from qmm.quantum.execution.native import NativeSampler
 
 
 class Limits(NamedTuple):
@@ -97,7 +98,9 @@ class Given(Provider):
         return self._device
 
     def sampler(self, seed: int) -> BaseSamplerV2 | None:
-        return self._primitive if isinstance(self._primitive, BaseSamplerV2) else None
+        if not isinstance(self._primitive, BaseSamplerV2):
+            return None
+        return self._primitive if self._device is None else NativeSampler(self._primitive, self._device)
 
     def estimator(self, seed: int) -> BaseEstimatorV2 | None:
         return self._primitive if isinstance(self._primitive, BaseEstimatorV2) else None

@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, SamplerPubLike
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import ibm
 from qmm.quantum.execution.devices import device as snapshot
+from qmm.quantum.execution.native import NativeSampler
 from qmm.quantum.execution.noise import unknown
 from qmm.quantum.execution.providers import Limits, Provider
 from qmm.quantum.extras import require
@@ -194,25 +194,6 @@ class Runtime(Provider):
             model(**options)
         except ValidationError as error:
             raise CircuitError("; ".join(_complaint(model, found) for found in error.errors())) from None
-
-
-class NativeSampler(BaseSamplerV2):
-    """A sampler that takes measurements in any basis, where the device's own takes no gates but those of the device."""
-
-    def __init__(self, sampler: Any, device: BackendV2):
-        self._sampler, self._device = sampler, device
-
-    @property
-    def options(self) -> Any:
-        return self._sampler.options
-
-    def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> Any:
-        """Starts the job, which is the device's own."""
-        from qmm.quantum.execution.region import native
-
-        coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
-        target = self._device.target
-        return self._sampler.run([SamplerPub(native(p.circuit, target), p.parameter_values, p.shots) for p in coerced])
 
 
 class LearningEstimator(BaseEstimatorV2):

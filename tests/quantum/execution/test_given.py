@@ -8,10 +8,15 @@ import torch
 from jsonargparse import ArgumentParser
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
+from qiskit.primitives import BaseSamplerV2, StatevectorSampler
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.providers import BackendV2
+from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend
 from qmm.quantum.backends import Backend
 from qmm.quantum.execution import Given, PrimitiveBackend
+from qmm.quantum.execution.region import narrowed
 
 ANGLE = ParameterVector("x", 1)
 
@@ -72,3 +77,35 @@ def test_from_yaml(text: str, device: str | None, tmp_path: Path, monkeypatch: p
 def test_what_is_no_primitive(wrong: Any) -> None:
     with pytest.raises(CircuitError, match="give a Provider, or one of Qiskit's V2 primitives"):
         Given(wrong)
+
+
+class Strict(BaseSamplerV2):
+    """A device's sampler, which takes its gates alone."""
+
+    def __init__(self, device: BackendV2):
+        self.backend = device
+        self._sampler = StatevectorSampler(seed=3)
+
+    def run(self, pubs: Any, *, shots: int | None = None) -> Any:
+        coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
+        for pub in coerced:
+            assert {item.name for item in pub.circuit.data} <= {*self.backend.operation_names, "barrier"}
+        narrow = [SamplerPub(_narrowed(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced]
+        return self._sampler.run(narrow)
+
+
+def _narrowed(circuit: QuantumCircuit) -> QuantumCircuit:
+    """On the qubits that it uses."""
+    used = sorted({circuit.find_bit(q).index for item in circuit.data if item.name != "barrier" for q in item.qubits})
+    return narrowed(circuit, tuple(used))
+
+
+def test_a_devices_sampler_gets_its_own_gates_alone() -> None:
+    circuit = QuantumCircuit(2)
+    circuit.ry(ANGLE[0], 0)
+    circuit.cx(0, 1)
+    compiled = CompiledCircuit(Circuit.of(circuit, list(ANGLE), observables=["XX", "YY", "ZI"]))
+    angles = torch.tensor([[0.4], [1.3]], dtype=torch.float64)
+    backend = PrimitiveBackend(Strict(FakeManilaV2()), shots=20_000)
+    found = backend.submit(compiled, angles, angles.new_empty(0)).result()
+    torch.testing.assert_close(found, ExactBackend().submit(compiled, angles, angles.new_empty(0)).result(), atol=0.04, rtol=0)
