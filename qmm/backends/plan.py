@@ -58,7 +58,7 @@ def read_cases(path: str) -> list[Case]:
 
 
 def _case(path: str, name: str, given: Any) -> Case:
-    entry = {"overlays": given} if isinstance(given, list) else given
+    entry: Any = {"overlays": given} if isinstance(given, list) else given
     unknown = sorted(set(entry) - {"overlays", "samples", "arguments"}) if isinstance(entry, Mapping) else ["?"]
     if unknown or not isinstance(entry.get("overlays"), list):
         wanted = "a list of overlays, or `overlays` with `samples` and the backend's own `arguments`"

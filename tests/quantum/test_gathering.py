@@ -50,7 +50,8 @@ def test_rounds_are_as_many_as_what_follows_from_what(desk: Desk) -> None:
             (start,) = desk.ask(start)
         return start
 
-    assert desk.gathering.run([partial(chain, 2, 3), partial(chain, 3, 1), lambda: 5]) == [256, 9, 5]
+    tasks: list[Any] = [partial(chain, 2, 3), partial(chain, 3, 1), lambda: 5]
+    assert desk.gathering.run(tasks) == [256, 9, 5]
     assert desk.batches == [[2, 3], [4], [16]]
 
 
@@ -59,7 +60,8 @@ def test_several_questions_are_asked_before_the_first_answer_is_awaited(desk: De
         first, second = desk.gathering.ask([2]), desk.gathering.ask([3])
         return [*second(), *first(), *first()]
 
-    assert desk.gathering.run([both, partial(desk.ask, 4)]) == [[9, 4, 4], [16]]
+    tasks: list[Any] = [both, partial(desk.ask, 4)]
+    assert desk.gathering.run(tasks) == [[9, 4, 4], [16]]
     assert desk.batches == [[2, 3, 4]]
 
 
