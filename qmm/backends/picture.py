@@ -26,5 +26,5 @@ def picture(table: pd.DataFrame) -> Figure:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     shared[0].set_yticks(range(len(names)), names)
-    shared[0].invert_yaxis()
+    shared[0].set_ylim(len(names) - 0.4, -0.6)
     return figure
