@@ -19,6 +19,7 @@ from qmm.quantum.execution.budget import Plan
 from qmm.quantum.execution.ledger import Figures, Ledger
 from qmm.quantum.execution.requests import Estimates
 from qmm.quantum.gradients import ParameterShift
+from qmm.quantum.gradients.estimated import Stencil
 from qmm.quantum.scaling.batches import Batch, Ready, Slot, ready
 from qmm.quantum.scaling.decompositions import in_turns
 from qmm.quantum.scaling.places import Pieces, is_marked, register_labels, sever
@@ -115,7 +116,8 @@ class CutBackend(Backend):
         return self._cut(circuit)[1]
 
     def overhead(self, circuit: Circuit | CompiledCircuit) -> float:
-        """How many times the shots, for the error of the uncut circuit: the product of 9 for each CX, 16 for each wire, ..."""
+        """How many times the shots, for the error of the uncut circuit, where operations at the cuts are drawn: the product of 9
+        for each CX, 16 for each wire. Where all of them run and share their results, as by default, it is mostly far less."""
         return self.cutting(circuit).overhead
 
     def plan(self, circuit: CompiledCircuit, n_rows: int, shots: int | None = None) -> Plan:
@@ -254,10 +256,10 @@ class CutShift(ParameterShift):
     Gates of one angle on two qubits are first written so that their shifted versions cost no more to cut than they do.
     """
 
-    def values(self, backend: Backend, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    def stencil(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, wanted: tuple[bool, bool]) -> Stencil:
         if circuit not in _TURNED:
             _TURNED[circuit] = CompiledCircuit(in_turns(circuit.circuit))
-        return super().values(backend, _TURNED[circuit], inputs, weights)
+        return super().stencil(_TURNED[circuit], inputs, weights, wanted)
 
 
 _TURNED: WeakKeyDictionary[CompiledCircuit, CompiledCircuit] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ from torch import Tensor
 from qmm.quantum.scaling.decompositions import Decomposition
 from qmm.quantum.scaling.fragments import FragmentCircuits
 
-_ELEMENTS = 2**22  # of a tensor over samples, choices and strings: larger batches are put together part by part
+_ELEMENTS = 2**22  # of the largest tensor, over samples, choices and strings: larger batches are put together part by part
 
 
 class Drawn(NamedTuple):
@@ -75,8 +75,9 @@ def reconstruct(
     Variances are to first order in those of the fragments, plus that of the draws. Where an output has several strings that are
     read from the same shots, they are an upper bound.
     """
-    widest = max(f.entries.shape[0] for f in whole.fragments) * max(1, whole.outputs.shape[1])
-    rows = max(1, _ELEMENTS // widest)
+    choices = max(*[f.entries.shape[0] for f in whole.fragments], 0 if drawn is None else len(drawn.maps))
+    noisy = max((m.values.shape[1] for m in measured if m.variances.any()), default=0)
+    rows = max(1, _ELEMENTS // (max(choices, noisy) * max(whole.outputs.shape)))
     parts = []
     for first in range(0, max(1, len(measured[0].values)), rows):
         own = slice(first, first + rows)
@@ -102,7 +103,8 @@ def _reconstruct(
     values = total.detach() @ outputs.mT
     variances = torch.zeros_like(values)
     for m, own, slope in zip(measured, entries, slopes, strict=True):
-        variances += _spread(m, own, slope, outputs)
+        if m.variances.any():
+            variances += _spread(m, own, slope, outputs)
     if drawn is not None:
         variances += _spread_of_draws(single.detach() @ outputs.mT, values, drawn)
     return values, variances

@@ -15,7 +15,7 @@ from qmm.quantum import Backend, Circuit, CircuitError, CompiledCircuit, ExactBa
 from qmm.quantum.execution import PrimitiveBackend
 from qmm.quantum.execution.ideal import Ideal
 from qmm.quantum.gradients import ParameterShift
-from qmm.quantum.scaling import CutBackend
+from qmm.quantum.scaling import CutBackend, CutShift
 
 GATES = ["cx", "cy", "cz", "ch", "ecr", "swap", "iswap", "dcx", "csx", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz", "cp"]
 
@@ -107,6 +107,9 @@ def test_gradients_are_those_of_the_whole_circuit(gate, meeting):
     found = torch.autograd.grad((cut_values * upstream).sum(), (inputs, weights))
     expected = torch.autograd.grad((whole * upstream).sum(), (inputs, weights))
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+    assert isinstance(backend.gradient, CutShift)
+    jacobian = backend.gradient.jacobian(backend, circuit, inputs, weights)
+    torch.testing.assert_close((jacobian[1] * upstream[..., None]).sum((0, 1)), expected[1], atol=1e-9, rtol=0)
 
 
 def test_gradients_under_shots_are_those_of_the_whole_circuit_within_their_error(meeting):
