@@ -116,8 +116,8 @@ class CutBackend(Backend):
         return self._cut(circuit)[1]
 
     def overhead(self, circuit: Circuit | CompiledCircuit) -> float:
-        """How many times the shots, for the error of the uncut circuit, where operations at the cuts are drawn: the product of 9
-        for each CX, 16 for each wire. Where all of them run and share their results, as by default, it is mostly far less."""
+        """How many times the shots, for the error of the uncut circuit, where operations at the cuts are drawn: 9 for each CX,
+        16 for each wire, multiplied. Where all run and share their results, as by default, it is mostly far less."""
         return self.cutting(circuit).overhead
 
     def plan(self, circuit: CompiledCircuit, n_rows: int, shots: int | None = None) -> Plan:
