@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from qmm.language.generation import Generation
 from qmm.loading import find_class, load
 from qmm.predictions import as_line, as_plain
 from qmm.training.checkpoints import read_checkpoint
+from qmm.training.quantum_plan import Work
+from qmm.training.quantum_use import QuantumUse, expected, summary
 from qmm.types import Batch
 
 COLUMNS = {"vision": "image", "audio": "audio", "text": "text"}
@@ -54,9 +57,16 @@ def main(args: list[str]) -> None:
         data = reader.for_files(path=options.manifest, root=options.root, **asked)
     else:
         data = reader.for_files(rows=[_row(files, list(task.model.branches))])
+    use = _announced(task, data, options) if options.config else None
     if options.stream:
         _stream(task, next(iter(_loader(task, data, 1))), options.prompt)
-        return
+    else:
+        _print_all(task, data, options)
+    if use is not None:
+        print("predict: " + "\n  ".join(summary(use.figures())), file=sys.stderr)
+
+
+def _print_all(task: Any, data: Any, options: argparse.Namespace) -> None:
     write = tqdm.write if sys.stdout.isatty() and sys.stderr.isatty() else print  # beside the bar, or apart from it
     for name, prediction in predict(task, data, options.batch_size, options.prompt):
         line = json.dumps({"id": name, **as_plain(prediction)}) if options.json else as_line(prediction, options.top or 3)
@@ -74,6 +84,21 @@ def predict(task: Any, data: Any, batch_size: int = 32, prompt: str | None = Non
         for batch in loader:
             yield from zip(batch.ids, task.predict_step(_asked(batch, prompt), 0), strict=True)
             bar.update(len(batch.ids))
+
+
+def _announced(task: Any, data: Any, options: argparse.Namespace) -> QuantumUse:
+    """Where circuits run and what that takes, told on stderr. Raises BudgetError where it is over the backend's budget."""
+    checkpoint = Path(options.ckpt_path)
+    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
+    use = QuantumUse(task, None if run is None else run / "quantum")
+    loader = _loader(task, data, options.batch_size)
+    works = [Work("predict", len(loader.dataset), options.batch_size)]  # type: ignore[arg-type]
+    plan = use.plan(works)
+    print(use.where() if plan is None else f"{use.where()} {expected(plan, works)}", file=sys.stderr)
+    if plan is not None:
+        use.require(plan)
+    use.begin()
+    return use
 
 
 def _loader(task: Any, data: Any, batch_size: int) -> DataLoader[Batch]:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,6 +96,11 @@ class MultimodalTask(Configurable, LightningModule, ABC):
 
     def forward(self, batch: Batch) -> ModelOutput:
         return self.model(batch)
+
+    def fuse(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        """(b, k) angles and (b,) bool by modality -> what it makes of them by circuits, (b, ...)."""
+        fused: Tensor = self.model.fusion(angles, present)
+        return fused
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if torch.rand(()) < self.mixup:

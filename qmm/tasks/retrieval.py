@@ -76,7 +76,7 @@ class MultimodalRetrieval(MultimodalTask):
         """`prediction` are Views; `fused` (sides, B, F) is 0 where a side is missing."""
         present = batch.presence(self.model.branches)
         model = self.model
-        (features, angles), fused = encode_and_fuse(model.encode, self._fuse, batch.inputs, present, model.micro_batch)
+        (features, angles), fused = encode_and_fuse(model.encode, self.fuse, batch.inputs, present, model.micro_batch)
         views = {}
         for (name, members), own in zip(self.sides.items(), fused.unbind(1), strict=True):
             here = _any_of(members, present)
@@ -95,7 +95,7 @@ class MultimodalRetrieval(MultimodalTask):
             metric.detailed = self.trainer.state.fn != "fit"  # a curve for each direction would hide the others
         metrics.update(scores, batch.ids)
 
-    def _fuse(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def fuse(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(b, sides, F): the fused features of each side's modalities alone, 0 where it has none."""
         sides = [partial(self._fuse_side, angles, present, members) for members in self.sides.values()]
         return torch.stack(self.model.fusion.together(sides), dim=1)

@@ -4,8 +4,17 @@ from qmm.training import mixed_report, retrieval_report  # noqa: F401  each tell
 from qmm.training.caching import FeatureCaching
 from qmm.training.checkpoints import AtomicCheckpointIO
 from qmm.training.general_ability import GeneralAbility
+from qmm.training.quantum_run import QuantumRun
 from qmm.training.run_folder import RunFolder
 from qmm.training.samples import SampleLogger
 from qmm.training.seeding import RepeatableSteps
 
-__all__ = ["AtomicCheckpointIO", "FeatureCaching", "GeneralAbility", "RepeatableSteps", "RunFolder", "SampleLogger"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "FeatureCaching",
+    "GeneralAbility",
+    "QuantumRun",
+    "RepeatableSteps",
+    "RunFolder",
+    "SampleLogger",
+]

@@ -20,12 +20,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from qmm.decoders.speaker import speaks
 from qmm.errors import InputError
 from qmm.suggestions import suggestions
-from qmm.training import AtomicCheckpointIO, FeatureCaching, RepeatableSteps, RunFolder, SampleLogger
+from qmm.training import AtomicCheckpointIO, FeatureCaching, QuantumRun, RepeatableSteps, RunFolder, SampleLogger
 from qmm.training.checkpoints import check_shapes, read_checkpoint
 
 QUIET = (
     "`isinstance.treespec, LeafSpec",  # Lightning 2.6 with torch 2.14, at every save
     "Found .* in eval mode at the start of training",  # frozen encoders are, and are meant to be
+    "Checkpoint directory .* exists and is not empty",  # of a run that is continued, or was begun anew where it had none
 )
 """Warnings that tell a user of the command line nothing."""
 
@@ -143,7 +144,11 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand]
         self.folder.mkdir(parents=True, exist_ok=True)
-        callbacks = [RepeatableSteps(config["seed_everything"]), RunFolder(str(self.folder), pictures=config["pictures"])]
+        callbacks = [
+            RepeatableSteps(config["seed_everything"]),
+            QuantumRun(str(self.folder), self.split_to_score),
+            RunFolder(str(self.folder), pictures=config["pictures"]),
+        ]
         if config["cache"]:
             callbacks.append(FeatureCaching(config["cache"]))
         if speaks(self.model) and getattr(self.model, "samples", True):
@@ -152,7 +157,8 @@ class TrainingCLI(LightningCLI):
         plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         defaults: dict[str, Any] = {"default_root_dir": str(self.folder), "plugins": plugins}
         home = self.folder / "checkpoints" if self.subcommand == "fit" else Path(config["ckpt_path"]).parent
-        callbacks.append(ModelCheckpoint(home, save_last=True, save_top_k=0, save_on_train_epoch_end=True))
+        # Not `save_last`, which Lightning 2.6 honours at the end of a training alone where no other checkpoint is saved.
+        callbacks.append(ModelCheckpoint(home, filename="last", enable_version_counter=False, save_on_train_epoch_end=True))
         if self.subcommand == "fit":
             if self.trainer_setting("logger") is not False:
                 callbacks.append(LearningRateMonitor())
@@ -180,16 +186,19 @@ class TrainingCLI(LightningCLI):
             check_shapes(self.model.state_dict(), state)
             self.model.load_state_dict(state)
 
+    def split_to_score(self, data: Any) -> str | None:
+        """Which split is evaluated after a training: test, where there is one, else val, unless `--score_on` says which."""
+        wanted = self._get(self.config, "score_on")
+        return next((s for s in ("test", "val") if s in getattr(data, "rows", ()) and wanted in (None, s)), None)
+
     def after_fit(self) -> None:
         """Evaluate the weights the training ended with: none are chosen by their score on the data they are scored on."""
         if self.trainer_setting("fast_dev_run") or self.trainer.interrupted:
             return
-        splits = getattr(self.datamodule, "rows", ())
-        wanted = self._get(self.config, "score_on")
-        splits = [split for split in splits if wanted in (None, split)]
-        if "test" in splits:
+        split = self.split_to_score(self.datamodule)
+        if split == "test":
             self.trainer.test(self.model, datamodule=self.datamodule)
-        elif "val" in splits:
+        elif split == "val":
             self.trainer.validate(self.model, datamodule=self.datamodule)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RunFolder):

@@ -72,7 +72,12 @@ class RunFolder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.fit_seconds += time.perf_counter() - self._epoch_began
-        kinds = ("train/", "angles/", *(("val/",) if self._validated else ()))  # Lightning keeps numbers of older validations
+        kinds = (
+            "train/",
+            "angles/",
+            "quantum/",
+            *(("val/",) if self._validated else ()),
+        )  # Lightning keeps numbers of older validations
         numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(kinds)}
         self.history.append({"epoch": trainer.current_epoch, **numbers})
 
