@@ -5,13 +5,12 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
-from qiskit.providers import BackendV2
 from torch import Tensor
 
 from qmm.quantum.backends import Backend, Evaluation, Gradient
@@ -22,7 +21,7 @@ from qmm.quantum.execution.dispatch import NO_DRAWS, Dispatcher, Draws
 from qmm.quantum.execution.ledger import Ledger
 from qmm.quantum.execution.pretending import pretended
 from qmm.quantum.execution.providers import Given, Provider
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request, arranged
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request, arranged
 from qmm.quantum.execution.sending import Jobs
 from qmm.quantum.execution.simplify import Simplifier
 from qmm.quantum.execution.transpiling import Transpiler
@@ -30,20 +29,6 @@ from qmm.quantum.gathering import Gathering, gathering_of
 from qmm.quantum.settings import Parts
 
 _T = TypeVar("_T")
-
-
-class Execution(NamedTuple):
-    """What a mitigation may know of where its requests run."""
-
-    device: BackendV2 | None
-    noise_model: Callable[[], Any]
-    """Of a simulated device, on its physical qubits; None where it is not known. Putting one together takes seconds."""
-    rng: np.random.Generator
-    run: Callable[[Sequence[Request]], list[Estimates]]
-    """Runs requests at once, for calibration. They are not mitigated."""
-    transpile: Callable[[Request], Request]
-    memory: dict[Hashable, Any]
-    """What mitigations keep of a backend, calibrations for instance; their keys begin with a name of their own."""
 
 
 class EstimateJob:

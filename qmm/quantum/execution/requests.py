@@ -1,20 +1,18 @@
 """What a backend asks of a device, and what comes back: requests that mitigations rewrite, estimates that they combine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.providers import BackendV2
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.settings import Measurement
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 
 class Estimates(NamedTuple):
@@ -65,6 +63,20 @@ class Expansion(NamedTuple):
     combine: Callable[[Sequence[Estimates]], Estimates]
 
 
+class Execution(NamedTuple):
+    """What a mitigation may know of where its requests run."""
+
+    device: BackendV2 | None
+    noise_model: Callable[[], Any]
+    """Of a simulated device, on its physical qubits; None where it is not known. Putting one together takes seconds."""
+    rng: np.random.Generator
+    run: Callable[[Sequence[Request]], list[Estimates]]
+    """Runs requests at once, for calibration. They are not mitigated."""
+    transpile: Callable[[Request], Request]
+    memory: dict[Hashable, Any]
+    """What mitigations keep of a backend, calibrations for instance; their keys begin with a name of their own."""
+
+
 class Mitigation(ABC):
     """Rewrites what is run so that noise can be taken out of what is estimated.
 
@@ -80,7 +92,7 @@ class Mitigation(ABC):
     """Whether it reads what is measured in a way of its own, as all that need bits do: one mitigation at most can."""
 
     @abstractmethod
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError where the request or the device is not one that it can work with."""
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.noise import Noise
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.extras import require
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.mitigation.pauli_noise import (
@@ -28,9 +28,6 @@ from qmm.quantum.mitigation.pauli_noise import (
     rates_to_terms,
 )
 from qmm.quantum.pubs import Cache
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _LOG = logging.getLogger(__name__)
 _TWIRLED = ("cx", "cz", "ecr")
@@ -82,11 +79,11 @@ class ProbabilisticErrorCancellation(Mitigation):
         self.samples, self.max_overhead, self.one_qubit_gates = samples, max_overhead, one_qubit_gates
         self._noise = None if noise is None else _read(noise)
 
-    def overhead(self, request: Request, execution: "Execution") -> Overhead:
+    def overhead(self, request: Request, execution: Execution) -> Overhead:
         """Of a request in the instruction set of the device. Raises CircuitError as `expand` does, the limit apart."""
         return self._layers(request, execution).overhead
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError where the noise is not known, cannot be undone or costs too much, where two-qubit gates are no
         Clifford gates, and where shots are selected.
         """
@@ -109,7 +106,7 @@ class ProbabilisticErrorCancellation(Mitigation):
             return Expansion([request], lambda estimates: estimates[0])
         return self._sampled(request, layers, execution.rng)
 
-    def _layers(self, request: Request, execution: "Execution") -> "_Layers":
+    def _layers(self, request: Request, execution: Execution) -> "_Layers":
         if self._noise is None and execution.noise_model() is None:
             raise CircuitError(
                 "ProbabilisticErrorCancellation must know the noise, and this device does not say it. On hardware let the "

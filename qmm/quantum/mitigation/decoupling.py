@@ -1,6 +1,6 @@
 """Dynamical decoupling: pulses while qubits wait, so that slow noise takes back what it did."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from qiskit.circuit import Gate, QuantumCircuit
@@ -10,13 +10,10 @@ from qiskit.transpiler.exceptions import TranspilerError
 from qiskit.transpiler.passes import ALAPScheduleAnalysis, ConstrainedReschedule, PadDelay, PadDynamicalDecoupling
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Execution, Expansion, Mitigation, Request
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.mitigation.instructions import durations
 from qmm.quantum.pubs import Cache
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _PULSES = {"none": "", "XX": "xx", "XpXm": "xm", "XY4": "xyxy", "XY8": "xyxyyxyx"}
 
@@ -44,7 +41,7 @@ class DynamicalDecoupling(Mitigation):
             raise CircuitError(f"there is no sequence {sequence!r}; take one of {', '.join(_PULSES)}")
         self.sequence = sequence
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError for a device without durations, or without the gates x and rz."""
         target = durations(execution.device, "dynamical decoupling")
         known: Cache[QuantumCircuit] = execution.memory.setdefault(("decoupled", self.sequence), Cache())

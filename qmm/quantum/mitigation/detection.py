@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.mitigation.four_two_two import Encoder
 from qmm.quantum.settings import Measurement
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 
 class FourTwoTwo(Mitigation):
@@ -61,7 +58,7 @@ class FourTwoTwo(Mitigation):
         """The share of all shots so far that was discarded; nan before the first."""
         return 1 - self._kept / self._shots if self._shots else float("nan")
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError for pairs that the circuit lacks, for gates that cannot be written as rotations, and where the
         layout of the bare circuit is prescribed. What is run raises it where no shot is kept.
         """

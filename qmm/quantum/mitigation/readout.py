@@ -4,7 +4,7 @@ Source: van den Berg, Minev, Temme, "Model-free readout-error mitigation for qua
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,10 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.mitigation.instructions import translated
 from qmm.quantum.mitigation.randomizing import balanced_flips, pooled, positive, power_of_two, split
 from qmm.quantum.settings import Measurement
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _CERTAIN = 5  # standard errors that a calibrated value must be above zero before anything is divided by it
 
@@ -39,7 +36,7 @@ def measured_qubits(measurement: Measurement) -> tuple[int, ...]:
     return tuple(np.flatnonzero(np.any([basis.x | basis.z for basis in measurement.bases], axis=0)).tolist())
 
 
-def prepared(request: Request, strings: Sequence[int], states: int, shots: int, execution: "Execution") -> Prepared:
+def prepared(request: Request, strings: Sequence[int], states: int, shots: int, execution: Execution) -> Prepared:
     """Runs the calibration for the qubits that a request measures.
 
     Args:
@@ -59,7 +56,7 @@ def prepared(request: Request, strings: Sequence[int], states: int, shots: int, 
     return Prepared(flips, found.values, each)
 
 
-def flipped(circuit: QuantumCircuit, basis: Pauli, execution: "Execution") -> tuple[QuantumCircuit, tuple[Parameter, ...]]:
+def flipped(circuit: QuantumCircuit, basis: Pauli, execution: Execution) -> tuple[QuantumCircuit, tuple[Parameter, ...]]:
     """The circuit with an angle for each measured qubit, ascending, which flips what is read in this basis where it is pi."""
     qubits = np.flatnonzero(basis.x | basis.z).tolist()
     parameters = tuple(Parameter(f"_flip[{qubit}]") for qubit in qubits)
@@ -102,7 +99,7 @@ class Trex(Mitigation):
         self.randomizations = power_of_two("randomizations", randomizations)
         self.shots = positive("shots", shots)
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError where bits are read in another way, and where read-out is too noisy to tell anything."""
         if request.reader is not None:
             raise CircuitError("Trex flips what is measured, and another mitigation reads these bits; keep one of the two")
@@ -138,7 +135,7 @@ class Trex(Mitigation):
 
         return Expansion(requests, combine)
 
-    def _scales(self, request: Request, execution: "Execution") -> "Scales":
+    def _scales(self, request: Request, execution: Execution) -> "Scales":
         """Of all strings that the request needs, calibrated now where they are not known yet."""
         qubits = measured_qubits(request.measurement)
         known: Scales = execution.memory.setdefault(("trex", self.randomizations, self.shots, qubits), Scales({0: 1.0}, 0))

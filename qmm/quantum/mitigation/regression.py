@@ -1,7 +1,7 @@
 """Clifford data regression (CDR): a line from noisy to exact values, fitted on circuits that a computer can follow."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from qiskit.circuit import Operation, Parameter, ParameterExpression, QuantumCir
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.gradients.unrolling import Unrolled, unroll
@@ -20,9 +20,6 @@ from qmm.quantum.layer import expectations
 from qmm.quantum.mitigation.near_clifford import NearClifford
 from qmm.quantum.mitigation.randomizing import positive
 from qmm.quantum.pubs import Cache
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _WIDEST_STATE = 16  # qubits of which whole states are simulated, some hundred in a minute; beyond, few angles may be left
 _LEFT = 10  # of them: of one Pauli string they make at most 2**10
@@ -55,7 +52,7 @@ class CliffordDataRegression(Mitigation):
             raise CircuitError(f"circuits={circuits}, replaced={replaced}; take at least 3, and a share from 0 to 1")
         self.circuits, self.replaced = circuits, replaced
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError for gates that are no rotations and, beyond 16 qubits, for many fixed non-Clifford gates."""
         if not len(request.bindings) or not request.measurement.observables:
             return Expansion([request], lambda estimates: estimates[0])

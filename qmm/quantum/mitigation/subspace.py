@@ -5,20 +5,17 @@ Source: Nation, Kang, Sundaresan, Gambetta, "Scalable mitigation of measurement 
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.extras import require
 from qmm.quantum.mitigation.randomizing import positive
 from qmm.quantum.mitigation.readout import measured_qubits, prepared
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _STATES = 16  # prepared for the calibration, balanced: each qubit is 1 in half of them, and so are its neighbours meanwhile
 _DIRECT = 2048  # bit strings of which the calibration matrix is solved at once: 32 MiB
@@ -47,7 +44,7 @@ class M3(Mitigation):
         self.shots = positive("shots", shots)
         self.distance = None if distance is None else positive("distance", distance)
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError without the extra, where bits are read in another way, and where read-out tells nothing."""
         if request.reader is not None:
             raise CircuitError("M3 reads the bits, and so does another mitigation; keep one of the two")
@@ -60,7 +57,7 @@ class M3(Mitigation):
         reader = _Corrected(execution.memory[key], self.distance)
         return Expansion([request._replace(reader=reader)], lambda estimates: estimates[0])
 
-    def _calibrated(self, request: Request, execution: "Execution") -> "Flips":
+    def _calibrated(self, request: Request, execution: Execution) -> "Flips":
         qubits = measured_qubits(request.measurement)
         found = prepared(request, [1 << qubit for qubit in qubits], _STATES, self.shots, execution)
         ones = found.flips.sum(axis=0)  # half of the states, for each qubit

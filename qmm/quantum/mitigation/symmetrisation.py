@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import rustworkx as rx
@@ -12,13 +12,10 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.mitigation.randomizing import positive, split
 from qmm.quantum.pubs import Cache
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _SEARCHES, _FOUND = 16, 2000  # of placements: on devices with too many for all, searches from places drawn at random
 _CALLS = 10**6  # of such a search, which on a device without room would never end
@@ -44,7 +41,7 @@ class Symmetrisation(Mitigation):
             raise CircuitError(f"mappings={mappings}; there is something to average from two mappings on")
         self.mappings = mappings
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError without a device, on one with a single mapping, and where the mapping is prescribed."""
         layouts = self.layouts(request, execution)
         shots = split(request.shots, len(layouts))
@@ -54,7 +51,7 @@ class Symmetrisation(Mitigation):
         ]
         return Expansion(requests, _mean)
 
-    def layouts(self, request: Request, execution: "Execution") -> list[tuple[int, ...]]:
+    def layouts(self, request: Request, execution: Execution) -> list[tuple[int, ...]]:
         """The mappings: the device's qubit of each of the circuit's. Raises as `expand` does."""
         if execution.device is None or not execution.device.num_qubits:
             raise CircuitError(

@@ -1,15 +1,10 @@
 """Pauli twirling: coherent errors of two-qubit gates become stochastic ones."""
 
-from typing import TYPE_CHECKING
-
 from qiskit.circuit import QuantumCircuit, pauli_twirl_2q_gates
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Execution, Expansion, Mitigation, Request
 from qmm.quantum.mitigation.randomizing import averaged, positive, split
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _TWIRLED = ("cx", "cz", "ecr", "iswap")
 
@@ -35,7 +30,7 @@ class PauliTwirling(Mitigation):
         """Raises CircuitError for a number that is not positive."""
         self.randomizations = positive("randomizations", randomizations)
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError where none of the two-qubit gates can be twirled."""
         names = {item.name for item in request.circuit.data if len(item.qubits) > 1 and item.name != "barrier"}
         if not names:
@@ -54,7 +49,7 @@ class PauliTwirling(Mitigation):
         ]
         return Expansion(requests, lambda estimates: averaged(estimates, shots))
 
-    def _drawn(self, circuit: QuantumCircuit, number: int, execution: "Execution") -> list[QuantumCircuit]:
+    def _drawn(self, circuit: QuantumCircuit, number: int, execution: Execution) -> list[QuantumCircuit]:
         target = None if execution.device is None else execution.device.target
         seed = int(execution.rng.integers(2**63))
         return pauli_twirl_2q_gates(circuit, list(_TWIRLED), seed=seed, num_twirls=number, target=target)

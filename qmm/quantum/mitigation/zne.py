@@ -5,17 +5,14 @@ arXiv:2005.10921.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.mitigation.folding import fold_factors, folded
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _ITERATIONS = 12  # of Gauss-Newton, which begins at the fit of logarithms
 
@@ -59,7 +56,7 @@ class ZeroNoiseExtrapolation(Mitigation):
             what = f"a polynomial of degree {degree}" if extrapolation == "polynomial" else f"the {extrapolation} fit"
             raise CircuitError(f"{what} needs {self.degree + 1} factors or more, and {len(self.factors)} came: {self.factors}")
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError where the circuit has too few gates to tell the factors apart."""
         variants = [
             folded(request.circuit, factor, self.gates == "all", execution.device, execution.rng) for factor in self.factors

@@ -6,7 +6,7 @@ others make sums of strings of it, and with them more measurement bases, which b
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,12 @@ from torch import Tensor
 
 from qmm.quantum.circuit import Circuit, Probabilities
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.requests import Estimates, Expansion, Mitigation, Request
+from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
 from qmm.quantum.extras import require
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.lower import is_parametrised
 from qmm.quantum.pubs import Cache
 from qmm.quantum.settings import Parts, group, parts
-
-if TYPE_CHECKING:
-    from qmm.quantum.execution.backend import Execution
 
 _WIDEST = 3  # qubits of a gate that is taken in: a sum of up to 4**3 strings
 _ZERO = 1e-12  # coefficients below are none
@@ -107,7 +104,7 @@ class OperatorBackpropagation(Mitigation):
         """What each circuit took, the latest last; the same circuit with the same numbers once."""
         self._known: Cache[Backpropagated] = Cache(_KEPT)
 
-    def expand(self, request: Request, execution: "Execution") -> Expansion:
+    def expand(self, request: Request, execution: Execution) -> Expansion:
         """Raises CircuitError without the extra "scaling"."""
         circuit = self._bound(request)
         observables = request.measurement.observables
