@@ -15,18 +15,20 @@ from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficie
 from qmm.config import Configurable
 from qmm.contracts import RunsCircuits
 from qmm.errors import InputError
-from qmm.quantum import Circuit, CompiledCircuit, states
+from qmm.quantum import Circuit, CompiledCircuit, ExactBackend, states
+from qmm.quantum.pubs import Cache
 
 from ..assembly import build_registers, restrict
 from ..entanglers import Entangler, Ring
 from ..patterns import PatternCache
 from ..quantum import QuantumFusion
 from .circuits import kernel_circuit, one_qubit_paulis, overlap_circuit
-from .gram import Side, gram_matrix
+from .gram import Side, gram_matrix, gram_matrix_together
 from .samples import Block, Rows, Samples, as_samples, blocks
 
 _SPREAD = 0.3  # of the first weights, in radians, as in QuantumFusion
 _SHARE = 0.25  # of the free memory, for the states of a Gram matrix
+_PAIRS = 2**18  # overlaps that are asked for at once
 _CHUNK_BYTES = 2**20  # of states that are made together: they stay in a processor's cache
 
 
@@ -81,7 +83,7 @@ class QuantumKernel(Configurable, RunsCircuits, ABC):
         self.widths = dict(widths)
         self.feature_maps: Mapping[str, FeatureMap] = nn.ModuleDict(maps)  # type: ignore[assignment]
         self._full = kernel_circuit(self.layout, self.feature_maps, self.ansatz, self.entangler, self.layers)
-        self._patterns = PatternCache(self._compile)
+        self._forget()
         self.weights = nn.Parameter(_SPREAD * torch.randn(len(self._full.weights)))
         return self
 
@@ -95,8 +97,13 @@ class QuantumKernel(Configurable, RunsCircuits, ABC):
         kernel = cls(**options)
         kernel.layout, kernel.widths, kernel.feature_maps = fusion.layout, fusion.widths, fusion.feature_maps
         kernel._full = fusion.circuit()._replace(observables=tuple(one_qubit_paulis(fusion.layout.n_qubits)))
-        kernel.weights, kernel._patterns, kernel._borrowed = fusion.weights, PatternCache(kernel._compile), True
+        kernel.weights, kernel._borrowed = fusion.weights, True
+        kernel._forget()
         return kernel
+
+    def _forget(self) -> None:
+        """What was compiled."""
+        self._patterns = PatternCache(self._compile)
 
     def config_arguments(self) -> dict[str, Any]:
         if self._borrowed:
@@ -144,10 +151,17 @@ class QuantumKernel(Configurable, RunsCircuits, ABC):
     def _gram(self, x: Rows, y: Rows, limit: float) -> Tensor:
         given = [as_samples(rows, self.widths, self.weights) for rows in ((x,) if y is None else (x, y))]
         all_rows = sum(len(samples) for samples in given)
+        if not self._is_exact:
+            whole = [Side(blocks(s, self.layout.modalities, max(1, len(s))), self._representer(s)) for s in given]
+            return gram_matrix_together(self._compare_blocks, self.together, *whole)
         held = 2 * all_rows * self.row_bytes <= limit  # the other half is for what is just being made
         size = max(1, all_rows if held else int(limit // (4 * self.row_bytes)))
         sides = [Side(blocks(samples, self.layout.modalities, size), self._representer(samples)) for samples in given]
         return gram_matrix(self._compare_blocks, *(side.held() if held else side for side in sides))
+
+    @property
+    def _is_exact(self) -> bool:
+        return isinstance(self.backend, ExactBackend | None)
 
     def _representer(self, samples: Samples) -> Callable[[Block], Tensor]:
         def represent(block: Block) -> Tensor:
@@ -170,7 +184,11 @@ class QuantumKernel(Configurable, RunsCircuits, ABC):
 
 
 class FidelityKernel(QuantumKernel):
-    """k(x, y) = |<phi(x)|phi(y)>|**2 (arXiv:1803.07128, arXiv:1804.11326). A compute-uncompute circuit measures it."""
+    """k(x, y) = |<phi(x)|phi(y)>|**2 (arXiv:1803.07128, arXiv:1804.11326).
+
+    Exactly, it comes from state vectors. Another backend runs a compute-uncompute circuit for each pair of samples; k(x, x) is
+    1, and is not measured.
+    """
 
     reference = "arXiv:1804.11326"
 
@@ -183,7 +201,9 @@ class FidelityKernel(QuantumKernel):
         return self.weights.dtype.to_complex().itemsize * 2**self.layout.n_qubits
 
     def represent(self, modalities: tuple[str, ...], angles: Tensor) -> Tensor:
-        """The states of the registers that are there, (b, 2**n)."""
+        """The states of the registers that are there, (b, 2**n); the angles themselves where another backend measures pairs."""
+        if not self._is_exact:
+            return angles
         pattern = self._patterns[modalities]
         weights = self.weights[pattern.weights]
         if torch.is_grad_enabled() or angles.device.type != "cpu":
@@ -194,12 +214,35 @@ class FidelityKernel(QuantumKernel):
 
     def compare(self, x: Tensor, modalities: tuple[str, ...], y: Tensor, others: tuple[str, ...]) -> Tensor:
         """Registers that one side lacks are |0...0> there, so the other side's amplitudes of |0...0> on them count alone."""
+        if not self._is_exact:
+            return self._measure(x, modalities, y, others)
         shared = [m for m in modalities if m in others]
         if len(shared) < len(modalities):
             x = x.index_select(1, self._indices(modalities, shared).to(x.device))
         if len(shared) < len(others):
             y = y.index_select(1, self._indices(others, shared).to(y.device))
         return torch.view_as_real(x.conj() @ y.mT).square().sum(-1)
+
+    def _measure(self, x: Tensor, modalities: tuple[str, ...], y: Tensor, others: tuple[str, ...]) -> Tensor:
+        """(b, p) and (b', p') angles -> k, (b, b'), from overlaps; each pair of a matrix that is symmetric once."""
+        symmetric = x is y
+        rows, columns = torch.arange(len(x)), torch.arange(len(y))
+        first, second = torch.triu_indices(len(x), len(x), 1) if symmetric else torch.cartesian_prod(rows, columns).T
+        overlap = self._overlaps.get((modalities, others), lambda: self._compile_overlap(modalities, others))
+        pairs = torch.cat([x[first], y[second]], dim=1)
+        weights = self.weights[overlap.weights]
+        measured = torch.cat([self.expectations(overlap.compiled, part, weights)[:, 0] for part in pairs.split(_PAIRS)])
+        values = measured.new_ones(len(x), len(y)) if symmetric else measured.new_zeros(len(x), len(y))
+        values = values.index_put((first, second), measured)
+        return values.index_put((second, first), measured) if symmetric else values
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._overlaps: Cache[_Pattern] = Cache()
+
+    def _compile_overlap(self, modalities: tuple[str, ...], others: tuple[str, ...]) -> _Pattern:
+        circuit = overlap_circuit(self._full, self.layout, modalities, others)
+        return _Pattern(CompiledCircuit(circuit), [self._full.weights.index(weight) for weight in circuit.weights], [])
 
     def _indices(self, modalities: tuple[str, ...], shared: Collection[str]) -> Tensor:
         """The basis states of these modalities' registers that are 0 on all but the `shared` ones, in the order of these."""

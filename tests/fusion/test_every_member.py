@@ -22,7 +22,8 @@ from qmm.config import to_config
 from qmm.contracts import Fusion
 from qmm.fusion import Entangler, QuantumFusion
 from qmm.loading import build
-from qmm.quantum import Circuit, Probabilities, expectations
+from qmm.quantum import Circuit, ExactEstimator, Probabilities, expectations
+from qmm.quantum.execution import PrimitiveBackend
 
 WIDTHS = {"vision": 3, "audio": 2, "text": 2}
 
@@ -187,3 +188,26 @@ def test_one_modality_and_four(name: str) -> None:
         fused = fusion(features(2, widths), {m: torch.ones(2, dtype=torch.bool) for m in widths})
         assert fused.shape == (2, fusion.out_features)
         assert fused.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_it_runs_on_any_primitive_and_is_differentiated_by_shifts(name: str) -> None:
+    """Where it has circuits; in float32, as it trains."""
+    fusion = make(name).eval()
+    if not fusion.circuits():
+        return
+    mixture = [("vision", "audio", "text"), ("vision", "text")]
+    present = {m: torch.tensor([m in p for p in mixture]) for m in WIDTHS}
+    upstream = torch.rand(2, fusion.out_features, generator=torch.Generator().manual_seed(3))
+    outputs, gradients = [], []
+    for backend in (None, PrimitiveBackend(ExactEstimator())):
+        fusion.run_on(backend)
+        x = {m: values.requires_grad_() for m, values in features(2).items()}
+        wanted = [*x.values(), *(p for p in fusion.parameters() if p.requires_grad)]
+        outputs.append(fusion(x, present))
+        gradients.append(torch.autograd.grad(outputs[-1], wanted, upstream, allow_unused=True))
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-5, rtol=0)
+    for shifted, adjoint in zip(gradients[1], gradients[0], strict=True):
+        assert (shifted is None) == (adjoint is None)
+        if adjoint is not None and shifted is not None:
+            torch.testing.assert_close(shifted, adjoint, atol=1e-4, rtol=1e-3)
