@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2, SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
@@ -22,6 +23,20 @@ class NativeSampler(BaseSamplerV2):
         """Starts the job, which is the device's own."""
         from qmm.quantum.execution.region import native
 
-        coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
         target = self._device.target
-        return self._sampler.run([SamplerPub(native(p.circuit, target), p.parameter_values, p.shots) for p in coerced])
+        return self._sampler.run([_with(pub, native(_circuit(pub), target)) for pub in pubs], shots=shots)
+
+
+def _circuit(pub: SamplerPubLike) -> QuantumCircuit:
+    if isinstance(pub, QuantumCircuit):
+        return pub
+    return pub.circuit if isinstance(pub, SamplerPub) else pub[0]
+
+
+def _with(pub: SamplerPubLike, circuit: QuantumCircuit) -> SamplerPubLike:
+    """The same of another circuit."""
+    if isinstance(pub, QuantumCircuit):
+        return circuit
+    if isinstance(pub, SamplerPub):
+        return SamplerPub(circuit, pub.parameter_values, pub.shots)
+    return circuit, *pub[1:]

@@ -273,13 +273,14 @@ class TestService:
         runtime.label(sampler, "mark")
         assert sampler.options.environment.job_tags == ["mark"]
         sent: list[Any] = []
-        sampler._sampler.run = sent.extend
+        sampler._sampler.run = lambda pubs, shots: sent.append((pubs[0], shots))
         made = QuantumCircuit(5, 1)
         made.h(0)
         made.measure(0, 0)
         sampler.run([made], shots=10)
-        assert set(sent[0].circuit.count_ops()) <= set(device("fake_manila").target.operation_names)
-        assert sent[0].shots == 10
+        ((circuit, shots),) = sent
+        assert set(circuit.count_ops()) <= set(device("fake_manila").target.operation_names)
+        assert shots == 10
 
     def test_noise_is_learnt_on_the_device_before_circuits_run(self) -> None:
         runtime = Runtime("ibm_small", options={"resilience": {"pec_mitigation": True}})
