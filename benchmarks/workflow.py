@@ -232,9 +232,8 @@ def main() -> None:
         fusion = QuantumFusion(2, readout=SingleRegister("text")) if name == "readout" else None
         task, batch = quickstart(args.samples, fusion, name == "wide")
         training = name == "training"
-        print(
-            f"\n{name}, {args.samples} samples, {args.shots} shots, {args.device}, {args.delay:g} s in the queue for each job"
-        )
+        times = f"{args.delay:g} s in the queue for each job, {args.shot_time:g} us for each shot"
+        print(f"\n{name}, {args.samples} samples, {args.shots} shots, {args.device}, {times}")
         table([(m.name, run(task, batch, m, args, training)) for m in measures_of(training, args.micro_batch)])
 
 
