@@ -18,8 +18,8 @@ from torch import Tensor
 from qmm.fusion import FewMeetings, QuantumFusion
 from qmm.quantum import Backend, Circuit, CompiledCircuit, ExactBackend, expectations
 from qmm.quantum.execution import PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.ideal import Ideal
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.scaling import CutBackend, mps_report
 
 MODALITIES = ("vision", "audio", "text")

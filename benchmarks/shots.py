@@ -19,8 +19,8 @@ from torch import Tensor
 
 from qmm.quantum import Backend, Circuit, ExactBackend, QuantumLayer
 from qmm.quantum.execution import PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.ideal import Ideal
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.gradients import ParameterShift
 
 

@@ -35,6 +35,7 @@ FUSIONS = {
     "sham_frozen": "QuantumFusion",
     "sham_local": "QuantumFusion",
     "tensor": "TensorFusion",
+    "three_qubits": "QuantumFusion",
     "transformer": "CrossModalTransformer",
 }
 BACKENDS = {  # what simulates or runs circuits, and the device that they are transpiled for

@@ -17,8 +17,9 @@ from qmm.encoders import LinearCompressor, TextEncoder, VectorEncoder
 from qmm.errors import InputError
 from qmm.fusion import ConcatFusion, KernelFusion, MixtureFusion, MultiEncoderFusion, QuantumFusion, QuantumSelfAttention
 from qmm.loading import load
-from qmm.quantum import Adjoint, Backend, CircuitError, CompiledCircuit, ExactBackend, Gradient
+from qmm.quantum import Adjoint, Backend, CircuitError, CompiledCircuit, ExactBackend, ExactEstimator, Gradient
 from qmm.quantum.background import in_background
+from qmm.quantum.execution import Ideal, Jobs, PrimitiveBackend
 from qmm.tasks import MultimodalClassification, MultimodalRetrieval
 from qmm.types import Batch, Features, ModelOutput, Padded
 
@@ -257,3 +258,48 @@ def test_it_trains_and_checkpoints_do_not_tell(make_trainer: Callable[..., Train
     again = load(tmp_path / "x.ckpt").model
     assert again.micro_batch is None
     assert again.fusion.backend is None
+
+
+class Held(ExactEstimator):
+    """Its first job ends when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs, self.may_end = 0, threading.Event()
+
+    def run(self, pubs: Any, *, precision: float | None = None) -> Any:
+        self.jobs += 1
+        assert self.may_end.wait(60)
+        return super().run(pubs, precision=precision)
+
+
+def test_what_comes_while_a_job_is_under_way_goes_together() -> None:
+    estimator, submitted = Held(), []
+    backend = PrimitiveBackend(estimator, jobs=Jobs(merge=True))
+    submit = backend.dispatcher.submit
+
+    def counted(requests: Any) -> Any:
+        future = submit(requests)
+        submitted.append(1)
+        if len(submitted) == 4:  # the first is under way, or will be; three wait
+            estimator.may_end.set()
+        return future
+
+    backend.dispatcher.submit = counted  # type: ignore[method-assign]
+    model = make(QuantumFusion(1), 2, backend).eval()
+    with torch.inference_mode():
+        fused = model(a_batch([(1, 1, 1)] * 8)).fused
+        model.fusion.run_on()
+        torch.testing.assert_close(fused, model(a_batch([(1, 1, 1)] * 8)).fused, atol=1e-5, rtol=0)
+    assert estimator.jobs in (1, 2)
+
+
+def test_shots_do_not_depend_on_timing() -> None:
+    def once() -> dict[str, Tensor]:
+        backend = PrimitiveBackend(Ideal(), shots=20)
+        return gradients(make(QuantumSelfAttention(), 2, backend).eval(), a_batch())
+
+    first = once()
+    for _ in range(3):
+        for name, gradient in once().items():
+            assert torch.equal(gradient, first[name]), name

@@ -11,7 +11,7 @@ from qmm.contracts import RunsCircuits
 from qmm.model import MultimodalModel
 from qmm.quantum import Backend, CompiledCircuit, ExactBackend, Gradient
 from qmm.quantum.backends import Evaluation
-from qmm.quantum.execution.budget import Plan
+from qmm.quantum.execution.jobs.budget import Plan
 
 
 class Work(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qmm.quantum import ExactBackend
-from qmm.quantum.execution.budget import Plan
+from qmm.quantum.execution.jobs.budget import Plan
 from qmm.training.quantum_plan import Work, plan_of
 
 

@@ -69,7 +69,7 @@ def test_the_exact_backend_changes_nothing(qmm: Qmm, given: list[object], tmp_pa
 
 
 def test_one_backend_that_fails_takes_no_other_with_it(qmm: Qmm, given: list[object], tmp_path: Path) -> None:
-    cliffords = {"class_path": "qmm.quantum.execution.aer.Aer", "init_args": {"method": "stabilizer"}}
+    cliffords = {"class_path": "qmm.quantum.execution.Aer", "init_args": {"method": "stabilizer"}}
     narrow = overlay(tmp_path / "narrow.yaml", primitive=cliffords)  # rotations by any angle are none
     failed = qmm("backends", *given, "--on", narrow, "--on", overlay(tmp_path / "few.yaml", shots=20), ok=False)
     assert "narrow, seed 0" in failed.stderr

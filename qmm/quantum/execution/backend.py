@@ -16,13 +16,13 @@ from torch import Tensor
 from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.budget import Budget, Plan
-from qmm.quantum.execution.dispatch import NO_DRAWS, Dispatcher, Draws
-from qmm.quantum.execution.ledger import Ledger
-from qmm.quantum.execution.pretending import pretended
+from qmm.quantum.execution.jobs.budget import Budget, Plan
+from qmm.quantum.execution.jobs.dispatch import NO_DRAWS, Dispatcher, Draws
+from qmm.quantum.execution.jobs.ledger import Ledger
+from qmm.quantum.execution.jobs.pretending import pretended
+from qmm.quantum.execution.jobs.sending import Jobs
 from qmm.quantum.execution.providers import Given, Provider
 from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request, arranged
-from qmm.quantum.execution.sending import Jobs
 from qmm.quantum.execution.simplify import Simplifier
 from qmm.quantum.execution.transpiling import Transpiler
 from qmm.quantum.gathering import Gathering, gathering_of

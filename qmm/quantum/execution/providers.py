@@ -7,7 +7,7 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.native import NativeSampler
+from qmm.quantum.execution.ibm.native import NativeSampler
 
 
 class Limits(NamedTuple):

@@ -14,8 +14,8 @@ from qiskit.quantum_info import Clifford, PauliLindbladMap, pauli_basis
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.noise import Noise
 from qmm.quantum.execution.requests import Estimates, Execution, Expansion, Mitigation, Request
+from qmm.quantum.execution.simulators.noise import Noise
 from qmm.quantum.extras import require
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.mitigation.pauli_noise import (

@@ -15,8 +15,8 @@ from qmm.quantum.backends import Backend, Evaluation, Gradient
 from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.budget import Plan
-from qmm.quantum.execution.ledger import Figures, Ledger
+from qmm.quantum.execution.jobs.budget import Plan
+from qmm.quantum.execution.jobs.ledger import Figures, Ledger
 from qmm.quantum.execution.requests import Estimates
 from qmm.quantum.gradients import ParameterShift
 from qmm.quantum.gradients.estimated import Stencil

@@ -22,9 +22,9 @@ import qmm.quantum.execution as package
 from qmm.quantum import Circuit, ExactSampler
 from qmm.quantum.execution import Limits, Provider, Request
 from qmm.quantum.execution.answers import sampler_pubs
-from qmm.quantum.execution.dispatch import Dispatcher
-from qmm.quantum.execution.keys import content_key
-from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.jobs.dispatch import Dispatcher
+from qmm.quantum.execution.jobs.keys import content_key
+from qmm.quantum.execution.jobs.sending import Jobs
 from qmm.quantum.settings import parts
 
 CODE = str(Path(package.__file__).parent)

@@ -18,11 +18,11 @@ from qiskit_aer.primitives import SamplerV2
 
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend
 from qmm.quantum.execution import PrimitiveBackend, transpiling
-from qmm.quantum.execution.aer import METHODS, Aer
 from qmm.quantum.execution.devices import device
-from qmm.quantum.execution.noise import Noise
-from qmm.quantum.execution.simulated import SimulatedEstimator, SimulatedSampler
-from qmm.quantum.execution.simulation import final_measurements
+from qmm.quantum.execution.simulators.aer import METHODS, Aer
+from qmm.quantum.execution.simulators.noise import Noise
+from qmm.quantum.execution.simulators.simulated import SimulatedEstimator, SimulatedSampler
+from qmm.quantum.execution.simulators.simulation import final_measurements
 
 READOUT = [[0.97, 0.03], [0.08, 0.92]]
 NOISE = Noise(depolarizing={1: 0.01, 2: 0.05}, readout=READOUT)

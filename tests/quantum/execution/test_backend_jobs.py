@@ -12,10 +12,10 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 from qmm.quantum import Circuit, CompiledCircuit
 from qmm.quantum.backends import Backend
 from qmm.quantum.execution import Mitigation, PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
-from qmm.quantum.execution.budget import Budget, BudgetError, Prices
-from qmm.quantum.execution.pretending import pretended
-from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.jobs.budget import Budget, BudgetError, Prices
+from qmm.quantum.execution.jobs.pretending import pretended
+from qmm.quantum.execution.jobs.sending import Jobs
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.mitigation import M3, DynamicalDecoupling, PauliTwirling, Trex, ZeroNoiseExtrapolation
 from qmm.quantum.settings import Measurement
 
@@ -108,7 +108,7 @@ def test_from_yaml():
     text = """
     class_path: qmm.quantum.execution.PrimitiveBackend
     init_args:
-      primitive: {class_path: qmm.quantum.execution.aer.Aer}
+      primitive: {class_path: qmm.quantum.execution.Aer}
       jobs: {attempts: 3, timeout: 60, folder: kept}
       budget: {shots: 1000, price: 5, prices: {per_shot: 0.00145, per_circuit: 0.3}}
     """

@@ -6,10 +6,10 @@ from qiskit.providers.fake_provider import GenericBackendV2
 
 from qmm.quantum import CircuitError
 from qmm.quantum.execution import Limits
-from qmm.quantum.execution.budget import Budget, BudgetError, Plan, Prices
-from qmm.quantum.execution.dispatch import Dispatcher
-from qmm.quantum.execution.gauge import Gauge
-from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.jobs.budget import Budget, BudgetError, Plan, Prices
+from qmm.quantum.execution.jobs.dispatch import Dispatcher
+from qmm.quantum.execution.jobs.gauge import Gauge
+from qmm.quantum.execution.jobs.sending import Jobs
 from qmm.quantum.settings import measured
 
 BRAKET = Prices(per_circuit=0.3, per_shot=0.00145)

@@ -35,8 +35,8 @@ from qiskit_aer.noise import (
     thermal_relaxation_error,
 )
 
-from qmm.quantum.execution.channels import Errors, UnsuitedError
-from qmm.quantum.execution.propagation import Program
+from qmm.quantum.execution.simulators.channels import Errors, UnsuitedError
+from qmm.quantum.execution.simulators.propagation import Program
 
 ANGLES = ParameterVector("a", 4)
 

@@ -16,7 +16,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend
 from qmm.quantum.backends import Backend
 from qmm.quantum.execution import Given, PrimitiveBackend
-from qmm.quantum.execution.region import narrowed
+from qmm.quantum.execution.simulators.region import narrowed
 
 ANGLE = ParameterVector("x", 1)
 

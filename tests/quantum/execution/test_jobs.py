@@ -15,9 +15,9 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qmm.quantum import CircuitError, ExactEstimator, ExactSampler
 from qmm.quantum.execution import Given, Limits
-from qmm.quantum.execution.dispatch import Dispatcher
-from qmm.quantum.execution.failures import Failure, JobError, described, job_error, lasting
-from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.jobs.dispatch import Dispatcher
+from qmm.quantum.execution.jobs.failures import Failure, JobError, described, job_error, lasting
+from qmm.quantum.execution.jobs.sending import Jobs
 
 QUICK = Jobs(wait=0.001, longest_wait=0.002)
 MOODS = {"refuse": 0.06, "fail": 0.06, "few": 0.06, "short": 0.06, "nan": 0.06}

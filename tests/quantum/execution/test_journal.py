@@ -17,11 +17,11 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qmm.quantum import CircuitError
 from qmm.quantum.execution import Estimates, Limits, Request
-from qmm.quantum.execution.asks import Separator
-from qmm.quantum.execution.dispatch import Dispatcher
-from qmm.quantum.execution.keys import Repetitions, content_key
-from qmm.quantum.execution.packing import packed
-from qmm.quantum.execution.sending import Jobs
+from qmm.quantum.execution.jobs.asks import Separator
+from qmm.quantum.execution.jobs.dispatch import Dispatcher
+from qmm.quantum.execution.jobs.keys import Repetitions, content_key
+from qmm.quantum.execution.jobs.packing import packed
+from qmm.quantum.execution.jobs.sending import Jobs
 
 QUICK: dict[str, Any] = {"wait": 0.001, "longest_wait": 0.002}
 

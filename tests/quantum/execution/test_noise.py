@@ -12,8 +12,8 @@ from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer.noise import NoiseModel
 
 from qmm.quantum import CircuitError
-from qmm.quantum.execution.aer import Aer
-from qmm.quantum.execution.noise import Noise
+from qmm.quantum.execution.simulators.aer import Aer
+from qmm.quantum.execution.simulators.noise import Noise
 
 
 def channel(noise: Noise, gate: str) -> SuperOp:
@@ -116,9 +116,7 @@ def test_the_users_noise_on_the_gates_of_another_device() -> None:
 def test_it_is_read_from_yaml() -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--aer", type=Aer)
-    text = (
-        "{class_path: qmm.quantum.execution.aer.Aer, init_args: {noise: {depolarizing: {1: 0.001, cx: 0.01}, readout: 0.02}}}"
-    )
+    text = "{class_path: qmm.quantum.execution.Aer, init_args: {noise: {depolarizing: {1: 0.001, cx: 0.01}, readout: 0.02}}}"
     found = parser.instantiate_classes(parser.parse_args([f"--aer={text}"])).aer
     assert found.noise_model == Noise(depolarizing={1: 0.001, "cx": 0.01}, readout=0.02).model()
     matrix = text.replace("readout: 0.02", "readout: [[0.9, 0.1], [0.2, 0.8]], coupling_map: line, qubits: 3")

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qmm.quantum.execution import Limits
-from qmm.quantum.execution.dispatch import Dispatcher
+from qmm.quantum.execution.jobs.dispatch import Dispatcher
 
 EXAMPLES = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -68,7 +68,7 @@ def test_a_circuit_without_parameters_is_run_for_each_of_its_bindings(sampler, r
 
 
 def test_parameterless_bindings_on_aer_are_each_sampled(make_request, exact):
-    from qmm.quantum.execution.aer import Aer
+    from qmm.quantum.execution.simulators.aer import Aer
 
     request = make_request(0, 3, 400, 1)
     (got,) = Dispatcher(Aer(threads=1)).submit([request]).result(60)

@@ -17,9 +17,9 @@ from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 
 from qmm.quantum import CircuitError
 from qmm.quantum.execution.devices import device
-from qmm.quantum.execution.region import Region, Regions, narrowed, native, noise_on, target_on, touched
-from qmm.quantum.execution.simulation import Simulation
-from qmm.quantum.execution.simulator import RegionSimulator
+from qmm.quantum.execution.simulators.region import Region, Regions, narrowed, native, noise_on, target_on, touched
+from qmm.quantum.execution.simulators.simulation import Simulation
+from qmm.quantum.execution.simulators.simulator import RegionSimulator
 
 MANILA, GUADALUPE = "fake_manila", "fake_guadalupe"
 

@@ -24,10 +24,11 @@ from qiskit_ibm_runtime.accounts import management
 from qiskit_ibm_runtime.options_models import EstimatorOptions
 
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend
-from qmm.quantum.execution import PrimitiveBackend, ibm
-from qmm.quantum.execution.aer import Aer
+from qmm.quantum.execution import PrimitiveBackend
 from qmm.quantum.execution.devices import device
-from qmm.quantum.execution.runtime import LearningEstimator, NativeSampler, Runtime
+from qmm.quantum.execution.ibm import machine
+from qmm.quantum.execution.ibm.runtime import LearningEstimator, NativeSampler, Runtime
+from qmm.quantum.execution.simulators.aer import Aer
 
 TOKEN = "planted-0123456789abcdefABCDEF0123456789xyz"
 INPUTS, WEIGHTS = ParameterVector("x", 2), ParameterVector("w", 2)
@@ -190,7 +191,7 @@ class TestOptions:
         with pytest.raises(CircuitError, match=r'pip install "qmm\[ibm\]"'):
             Runtime("ibm_torino")
         with pytest.raises(CircuitError, match=r'pip install "qmm\[ibm\]"'):
-            ibm.service()
+            machine.service()
 
     def test_one_number_of_shots_a_job(self) -> None:
         assert Runtime("fake_manila").limits.uniform
@@ -378,4 +379,4 @@ class TestCredentials:
 
         monkeypatch.setattr("qiskit_ibm_runtime.QiskitRuntimeService", Broken)
         with pytest.raises(CircuitError, match=r"does not open account 'mine': RuntimeError: out of order: \.\.\.$"):
-            ibm.service("mine")
+            machine.service("mine")

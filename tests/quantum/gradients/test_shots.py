@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qmm.quantum import Circuit, CompiledCircuit, ExactBackend, Probabilities, QuantumLayer, expectations
 from qmm.quantum.execution import PrimitiveBackend, Provider
-from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.ideal import Ideal
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.gradients import (
     SPSA,
     Allotment,

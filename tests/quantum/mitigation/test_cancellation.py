@@ -24,8 +24,8 @@ from qiskit_aer.noise import (
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import Execution, PrimitiveBackend, Request
-from qmm.quantum.execution.aer import Aer
-from qmm.quantum.execution.noise import Noise
+from qmm.quantum.execution.simulators.aer import Aer
+from qmm.quantum.execution.simulators.noise import Noise
 from qmm.quantum.mitigation import FourTwoTwo, ProbabilisticErrorCancellation
 from qmm.quantum.mitigation.pauli_noise import ModelledNoise, StatedNoise, lindblad, rates_to_terms
 from qmm.quantum.settings import parts

@@ -21,7 +21,7 @@ from qmm.quantum import Circuit
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import Execution, Expansion, Given, Mitigation, PrimitiveBackend, Request
-from qmm.quantum.execution.aer import Aer
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.mitigation import DynamicalDecoupling, ZeroNoiseExtrapolation
 from qmm.quantum.mitigation.decoupling import _without_idle
 from qmm.quantum.settings import parts

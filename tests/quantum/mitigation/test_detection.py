@@ -17,7 +17,7 @@ from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 from qmm.quantum import Circuit, CompiledCircuit, Probabilities, expectations
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import PrimitiveBackend, Request
-from qmm.quantum.execution.aer import Aer
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.mitigation import CliffordDataRegression, FourTwoTwo, Symmetrisation
 from qmm.quantum.mitigation.detection import PostSelection
 from qmm.quantum.mitigation.four_two_two import Encoder

@@ -32,7 +32,7 @@ EXPECTED = {
 }
 BASE = {
     "class_path": "qmm.quantum.execution.PrimitiveBackend",
-    "init_args": {"primitive": {"class_path": "qmm.quantum.execution.aer.Aer"}},
+    "init_args": {"primitive": {"class_path": "qmm.quantum.execution.Aer"}},
 }
 
 

@@ -15,7 +15,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import Estimates, Execution, PrimitiveBackend, Request
-from qmm.quantum.execution.aer import Aer
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.mitigation import CliffordDataRegression, near_clifford
 from qmm.quantum.mitigation import regression as module
 from qmm.quantum.mitigation.near_clifford import NearClifford

@@ -16,8 +16,8 @@ from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 from qmm.quantum import Circuit, CompiledCircuit, expectations
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution import PrimitiveBackend, Request
-from qmm.quantum.execution.aer import Aer
-from qmm.quantum.execution.noise import Noise
+from qmm.quantum.execution.simulators.aer import Aer
+from qmm.quantum.execution.simulators.noise import Noise
 from qmm.quantum.mitigation import Symmetrisation, Trex
 from qmm.quantum.settings import parts
 

@@ -12,8 +12,8 @@ from qiskit.quantum_info import Clifford, SparsePauliOp, random_clifford
 
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend, Probabilities, expectations
 from qmm.quantum.execution import PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
 from qmm.quantum.execution.ideal import Ideal
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.scaling import CutBackend, OperatorBackpropagation, backpropagate
 
 NONE = torch.empty(0, dtype=torch.float64)

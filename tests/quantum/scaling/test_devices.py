@@ -5,8 +5,8 @@ import torch
 
 from qmm.quantum import CompiledCircuit, expectations
 from qmm.quantum.execution import PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
-from qmm.quantum.execution.noise import Noise
+from qmm.quantum.execution.simulators.aer import Aer
+from qmm.quantum.execution.simulators.noise import Noise
 from qmm.quantum.mitigation import Trex
 from qmm.quantum.scaling import CutBackend
 

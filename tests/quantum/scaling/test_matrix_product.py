@@ -11,7 +11,7 @@ from qiskit.quantum_info import SparsePauliOp, StabilizerState, Statevector
 from qmm.fusion import FewMeetings, QuantumFusion
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit, ExactBackend, Probabilities, expectations
 from qmm.quantum.execution import PrimitiveBackend
-from qmm.quantum.execution.aer import Aer
+from qmm.quantum.execution.simulators.aer import Aer
 from qmm.quantum.scaling import CutBackend, mps_report
 
 WIDE = 48

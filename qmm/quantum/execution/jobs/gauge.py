@@ -7,7 +7,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.providers import BackendV2
 from qiskit.quantum_info import Pauli
 
-from qmm.quantum.execution.keys import content_key
+from qmm.quantum.execution.jobs.keys import content_key
 from qmm.quantum.execution.requests import Request
 from qmm.quantum.pubs import Cache
 from qmm.quantum.settings import measured

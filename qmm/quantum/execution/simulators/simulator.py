@@ -14,8 +14,8 @@ from qiskit.result.models import ExperimentResult, ExperimentResultData
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
-from qmm.quantum.execution.region import Regions
-from qmm.quantum.execution.simulation import Measured, Simulation, drawn
+from qmm.quantum.execution.simulators.region import Regions
+from qmm.quantum.execution.simulators.simulation import Measured, Simulation, drawn
 
 _OWN = {"shots", "memory", "seed_simulator"}  # run options; with others, a circuit is left to qiskit-aer
 _SHOTS = 1024

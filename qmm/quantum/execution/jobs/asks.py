@@ -8,7 +8,7 @@ from qiskit.primitives import DataBin, PubResult, SamplerPubResult
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.answers import estimates_of_samples, estimates_of_values, in_order_of_circuit
-from qmm.quantum.execution.keys import content_key
+from qmm.quantum.execution.jobs.keys import content_key
 from qmm.quantum.execution.requests import Estimates, Request
 from qmm.quantum.settings import Measurement
 

@@ -23,7 +23,7 @@ def pretended(request: Request) -> Estimates:
 
 
 def _simulated(request: Request) -> np.ndarray:
-    from qmm.quantum.execution.region import narrowed, touched
+    from qmm.quantum.execution.simulators.region import narrowed, touched
 
     observables = request.measurement.observables
     supports = [np.flatnonzero((o.paulis.x | o.paulis.z).any(axis=0)).tolist() for o in observables]

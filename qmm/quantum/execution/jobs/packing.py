@@ -7,7 +7,7 @@ import numpy as np
 from qiskit.primitives import EstimatorPubLike, SamplerPubLike
 
 from qmm.quantum.execution.answers import estimator_pub, sampler_pubs
-from qmm.quantum.execution.asks import Ask
+from qmm.quantum.execution.jobs.asks import Ask
 from qmm.quantum.execution.providers import Limits
 from qmm.quantum.execution.requests import Request
 

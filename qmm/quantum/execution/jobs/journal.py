@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.asks import Ask
-from qmm.quantum.execution.packing import Piece, Work
+from qmm.quantum.execution.jobs.asks import Ask
+from qmm.quantum.execution.jobs.packing import Piece, Work
 from qmm.quantum.execution.requests import Estimates
 
 Identity = tuple[str, int]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from qmm.quantum.execution.gauge import Taken
+from qmm.quantum.execution.jobs.gauge import Taken
 
 
 @dataclass(frozen=True)

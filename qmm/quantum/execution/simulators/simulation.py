@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.channels import Errors, UnsuitedError
-from qmm.quantum.execution.propagation import Program
-from qmm.quantum.execution.region import Regions, narrowed, native, touched
+from qmm.quantum.execution.simulators.channels import Errors, UnsuitedError
+from qmm.quantum.execution.simulators.propagation import Program
+from qmm.quantum.execution.simulators.region import Regions, narrowed, native, touched
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.pubs import Cache
 

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qmm.quantum.background import in_background
-from qmm.quantum.execution.asks import Ask, Recipe, Separator
-from qmm.quantum.execution.budget import Budget, Plan
-from qmm.quantum.execution.efforts import Effort
-from qmm.quantum.execution.failures import UnreachableError
-from qmm.quantum.execution.keys import Repetitions, content_key
-from qmm.quantum.execution.ledger import Ledger
-from qmm.quantum.execution.packing import packed
+from qmm.quantum.execution.jobs.asks import Ask, Recipe, Separator
+from qmm.quantum.execution.jobs.budget import Budget, Plan
+from qmm.quantum.execution.jobs.efforts import Effort
+from qmm.quantum.execution.jobs.failures import UnreachableError
+from qmm.quantum.execution.jobs.keys import Repetitions, content_key
+from qmm.quantum.execution.jobs.ledger import Ledger
+from qmm.quantum.execution.jobs.packing import packed
+from qmm.quantum.execution.jobs.sending import Jobs, Sender
 from qmm.quantum.execution.providers import Provider
 from qmm.quantum.execution.requests import Estimates, Request
-from qmm.quantum.execution.sending import Jobs, Sender
 
 
 class Draws(NamedTuple):

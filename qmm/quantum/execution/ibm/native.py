@@ -21,7 +21,7 @@ class NativeSampler(BaseSamplerV2):
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> Any:
         """Starts the job, which is the device's own."""
-        from qmm.quantum.execution.region import native
+        from qmm.quantum.execution.simulators.region import native
 
         target = self._device.target
         return self._sampler.run([_with(pub, native(_circuit(pub), target)) for pub in pubs], shots=shots)

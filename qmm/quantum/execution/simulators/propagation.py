@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit
 
 from qmm.quantum.angles import Angles, collect
-from qmm.quantum.execution.channels import WIDEST_GATE, Errors, Fixed, Floats, Lowering, Step, Turn, Varied
+from qmm.quantum.execution.simulators.channels import WIDEST_GATE, Errors, Fixed, Floats, Lowering, Step, Turn, Varied
 from qmm.quantum.kernels.vectors import lanes
 
 _ZERO = 1e-14
@@ -54,7 +54,7 @@ class Program:
         return values.reshape(len(bindings), -1) / 2**k
 
     def _batch(self, bindings: Floats, strings: NDArray[np.int64], threads: int) -> Floats:
-        from qmm.quantum.execution.pauli_loops import evolve
+        from qmm.quantum.execution.simulators.pauli_loops import evolve
 
         side = lanes(8)
         count = -(-len(bindings) // side)
@@ -82,7 +82,7 @@ class Program:
 
 def _tape(steps: Sequence[Step], n: int) -> tuple[Any, ...]:
     """What `pauli_loops.evolve` reads: steps, offsets, bases, pointers, columns, entries."""
-    from qmm.quantum.execution.pauli_loops import LOCAL, SHARED, VARIED
+    from qmm.quantum.execution.simulators.pauli_loops import LOCAL, SHARED, VARIED
 
     rows: list[list[int]] = []
     offsets, bases, pointers, columns, entries = _Stack(), _Stack(), _Stack(), _Stack(), _Stack()

@@ -27,9 +27,9 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qmm.quantum.angles import collect
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.propagation import Program
-from qmm.quantum.execution.region import touched
-from qmm.quantum.execution.simulation import Floats, Measured, Simulation, drawn
+from qmm.quantum.execution.simulators.propagation import Program
+from qmm.quantum.execution.simulators.region import touched
+from qmm.quantum.execution.simulators.simulation import Floats, Measured, Simulation, drawn
 from qmm.quantum.pubs import Observables
 
 _CLIFFORD = (

@@ -15,14 +15,14 @@ import numpy as np
 
 from qmm.quantum.background import in_background
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.asks import Ask
-from qmm.quantum.execution.budget import Budget, Plan
-from qmm.quantum.execution.failures import Failure, UnreachableError, UnusableError, described, lasting, not_found
-from qmm.quantum.execution.gauge import NOTHING, Gauge, Taken
-from qmm.quantum.execution.journal import Identity, Journal, SentJob
-from qmm.quantum.execution.keys import content_key
-from qmm.quantum.execution.ledger import Ledger, job_times
-from qmm.quantum.execution.packing import Piece, Work, primitive_pubs
+from qmm.quantum.execution.jobs.asks import Ask
+from qmm.quantum.execution.jobs.budget import Budget, Plan
+from qmm.quantum.execution.jobs.failures import Failure, UnreachableError, UnusableError, described, lasting, not_found
+from qmm.quantum.execution.jobs.gauge import NOTHING, Gauge, Taken
+from qmm.quantum.execution.jobs.journal import Identity, Journal, SentJob
+from qmm.quantum.execution.jobs.keys import content_key
+from qmm.quantum.execution.jobs.ledger import Ledger, job_times
+from qmm.quantum.execution.jobs.packing import Piece, Work, primitive_pubs
 from qmm.quantum.execution.providers import Provider
 from qmm.quantum.execution.requests import Estimates, Request
 

@@ -23,8 +23,8 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
-from qmm.quantum.execution.region import Region, narrowed, native, touched
-from qmm.quantum.execution.simulator import RegionSimulator
+from qmm.quantum.execution.simulators.region import Region, narrowed, native, touched
+from qmm.quantum.execution.simulators.simulator import RegionSimulator
 from qmm.quantum.pubs import Cache
 
 Make = Callable[[RegionSimulator, int], Any]

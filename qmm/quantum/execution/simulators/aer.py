@@ -10,12 +10,12 @@ from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.execution.devices import device as snapshot
-from qmm.quantum.execution.ibm import RemoteDevice
-from qmm.quantum.execution.noise import Noise, clifford_device, unknown
+from qmm.quantum.execution.ibm.machine import RemoteDevice
 from qmm.quantum.execution.providers import Provider
+from qmm.quantum.execution.simulators.noise import Noise, clifford_device, unknown
 
 if TYPE_CHECKING:
-    from qmm.quantum.execution.simulation import Simulation
+    from qmm.quantum.execution.simulators.simulation import Simulation
 
 _HOW = ("max_parallel_threads", "device", "fusion_threshold", "runtime_parameter_bind_enable")  # what decides about speed alone
 METHODS = ("automatic", "statevector", "density_matrix", "matrix_product_state", "stabilizer")
@@ -108,8 +108,8 @@ class Aer(Provider):
     @cached_property
     def simulation(self) -> "Simulation":
         """What all jobs share."""
-        from qmm.quantum.execution.region import Regions
-        from qmm.quantum.execution.simulation import Simulation
+        from qmm.quantum.execution.simulators.region import Regions
+        from qmm.quantum.execution.simulators.simulation import Simulation
 
         device = (
             None if self._device is clifford_device() else self._device
@@ -117,12 +117,12 @@ class Aer(Provider):
         return Simulation(Regions(device, self._model, method=self.method, **self._options), self.method, self._threads)
 
     def sampler(self, seed: int) -> BaseSamplerV2 | None:
-        from qmm.quantum.execution.simulated import SimulatedSampler
+        from qmm.quantum.execution.simulators.simulated import SimulatedSampler
 
         return SimulatedSampler(self.simulation, seed) if self._primitive == "sampler" else None
 
     def estimator(self, seed: int) -> BaseEstimatorV2 | None:
-        from qmm.quantum.execution.simulated import SimulatedEstimator
+        from qmm.quantum.execution.simulators.simulated import SimulatedEstimator
 
         return SimulatedEstimator(self.simulation, seed) if self._primitive == "estimator" else None
 

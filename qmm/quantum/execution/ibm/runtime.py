@@ -15,17 +15,17 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.providers import BackendV2
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution import ibm
 from qmm.quantum.execution.devices import device as snapshot
-from qmm.quantum.execution.native import NativeSampler
-from qmm.quantum.execution.noise import unknown
+from qmm.quantum.execution.ibm import machine
+from qmm.quantum.execution.ibm.native import NativeSampler
 from qmm.quantum.execution.providers import Limits, Provider
+from qmm.quantum.execution.simulators.noise import unknown
 from qmm.quantum.extras import require
 from qmm.quantum.fingerprint import Fingerprint
 from qmm.quantum.pubs import Cache
 
 if TYPE_CHECKING:
-    from qmm.quantum.execution.local_runtime import Places
+    from qmm.quantum.execution.ibm.local_runtime import Places
 
 _KINDS = {"sampler": "Sampler", "estimator": "Estimator"}
 
@@ -72,7 +72,7 @@ class Runtime(Provider):
         self._threads = threads or torch.get_num_threads()
         self._account = account, instance
         self._local = device.startswith("fake_")
-        self._device = snapshot(device) if self._local else ibm.RemoteDevice(device, account, instance)
+        self._device = snapshot(device) if self._local else machine.RemoteDevice(device, account, instance)
         self._session: Any = None
         self._learnt: Cache[Any] = Cache()
         models = require("qiskit_ibm_runtime.options_models", "ibm", "IBM's primitives")
@@ -112,7 +112,7 @@ class Runtime(Provider):
             return None
         if not self._local:
             return NativeSampler(self._make(self._where(), None), self._device)
-        from qmm.quantum.execution.local_runtime import LocalSampler
+        from qmm.quantum.execution.ibm.local_runtime import LocalSampler
 
         return LocalSampler(self._places, self._make, seed)
 
@@ -121,14 +121,14 @@ class Runtime(Provider):
             return None
         if not self._local:
             return self._make(self._where(), None)
-        from qmm.quantum.execution.local_runtime import LocalEstimator
+        from qmm.quantum.execution.ibm.local_runtime import LocalEstimator
 
         return LocalEstimator(self._places, self._make, seed)
 
     def retrieve(self, job_id: str) -> Any:
         if self._local:
             return None
-        return ibm.service(*self._account).job(job_id)
+        return machine.service(*self._account).job(job_id)
 
     def label(self, primitive: BaseEstimatorV2 | BaseSamplerV2, label: str) -> None:
         options = getattr(primitive, "options", None)
@@ -138,7 +138,7 @@ class Runtime(Provider):
     def labelled(self, label: str) -> Any:
         if self._local:
             return None
-        return next(iter(ibm.service(*self._account).jobs(limit=1, job_tags=[label])), None)
+        return next(iter(machine.service(*self._account).jobs(limit=1, job_tags=[label])), None)
 
     def close(self) -> None:
         """Closes the session or the batch, if there is one; another is opened when it is needed."""
@@ -153,13 +153,13 @@ class Runtime(Provider):
 
     @cached_property
     def _places(self) -> "Places":
-        from qmm.quantum.execution.local_runtime import Places
+        from qmm.quantum.execution.ibm.local_runtime import Places
 
         return Places(self._device, self._threads)
 
     def _where(self) -> Any:
         """The device, or a session on it."""
-        assert isinstance(self._device, ibm.RemoteDevice)
+        assert isinstance(self._device, machine.RemoteDevice)
         if self._mode == "job":
             return self._device.real
         if self._session is None:

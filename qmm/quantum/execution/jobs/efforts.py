@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from qmm.quantum.errors import CircuitError
-from qmm.quantum.execution.failures import Failure, job_error, lasting
-from qmm.quantum.execution.packing import Work, bindings, halves, missing, size
-from qmm.quantum.execution.sending import Sender
+from qmm.quantum.execution.jobs.failures import Failure, job_error, lasting
+from qmm.quantum.execution.jobs.packing import Work, bindings, halves, missing, size
+from qmm.quantum.execution.jobs.sending import Sender
 
 
 class Effort:

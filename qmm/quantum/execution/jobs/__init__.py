@@ -1,0 +1,1 @@
+"""Jobs: requests packed into few, sent, sent again, kept, counted, and held against a budget."""
