@@ -52,7 +52,8 @@ class MultimodalModel(Configurable, nn.Module):
     `counterpart` replaces the fusion by one that it names itself (`fusion.counterparts`): another kind, equal capacity.
     `backend` and `gradient` say where the fusion's circuits run and how they are differentiated (default: exactly, by the
     adjoint method). With `micro_batch`, so many rows are encoded at a time, and their circuits run while the next are encoded:
-    worth it where circuits take long. Encoders then see micro-batches, which the running statistics of some (BatchNorm) and
+    worth it where circuits take as long as encoders; in training with a gradient that is sent `ahead`, since backward waits for
+    one micro-batch after the other. Encoders then see micro-batches, which the running statistics of some (BatchNorm) and
     dropout's random numbers tell from whole ones, and a KernelFusion measures its landmarks once for each. None of the three
     is part of what a checkpoint says of the model.
     """
