@@ -3,11 +3,12 @@
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 import yaml
 from lightning import Callback, Trainer
 
@@ -24,6 +25,14 @@ class Done(NamedTuple):
 
 
 Qmm = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """Benchmarks run on one thread; with another number, sums of the tests behind them would round differently."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

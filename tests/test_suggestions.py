@@ -22,8 +22,8 @@ FUSION = "model.init_args.model.fusion"
 CASES = {
     "class": (f"{FUSION}.init_args.entangler.class_path", "qmm.fusion.Paris", "did you mean 'qmm.fusion.Pairs'?"),
     "short class": (f"{FUSION}.init_args.entangler", "Paris", "did you mean 'qmm.fusion.Pairs'?"),
-    "class elsewhere": (f"{FUSION}.class_path", "qmm.circuits.QuantumFusion", "did you mean 'qmm.fusion.QuantumFusion'?"),
-    "module": (f"{FUSION}.class_path", "qmm.fusio.QuantumFusion", "did you mean 'qmm.fusion.QuantumFusion'?"),
+    "class elsewhere": (f"{FUSION}.class_path", "qmm.circuits.QuantumFusion", "did you mean 'qmm.fusion.QuantumFusion'"),
+    "module": (f"{FUSION}.class_path", "qmm.fusio.QuantumFusion", "did you mean 'qmm.fusion.QuantumFusion'"),
     "argument": (f"{FUSION}.init_args.layer", 3, "did you mean 'layers'?"),
     "inherited argument": ("model.init_args.learning_rat", 0.1, "did you mean 'learning_rate'"),
     "data": ("data.class_path", "qmm.data.ScenesDataModul", "did you mean 'qmm.data.ScenesDataModule'"),

@@ -19,6 +19,7 @@ from qmm.errors import InputError
 from qmm.fusion import AllToAll, CrossAttention, NoEntangler, Pairs, QuantumFusion, Ring, SparseGraph, Star
 from qmm.fusion.coupling import Placement, across, coupling_edges, inside, met, place
 from qmm.loading import build
+from qmm.quantum import CircuitError
 from qmm.registers import RegisterLayout
 
 WIDTHS = {"vision": 4, "audio": 6, "text": 4}
@@ -224,7 +225,7 @@ def test_maps_that_cannot_hold_the_registers_are_refused():
     assert made(pieces, {"a": 4, "b": 4}, entangler=NoEntangler()).initial_layout() == [0, 1, 2, 3]
     with pytest.raises(InputError, match="register 'b' falls apart: beside the others"):
         made(star, {"a": 4, "b": 4}, entangler=NoEntangler())
-    with pytest.raises(InputError, match=r"no device 'fake_torin'; did you mean fake_torino"):
+    with pytest.raises(CircuitError, match=r"no device 'fake_torin'; did you mean fake_torino"):
         QuantumFusion(coupling_map="fake_torin")
     with pytest.raises(InputError, match=r"edge \[1, 1\] of the coupling map"):
         QuantumFusion(coupling_map=[[0, 1], [1, 1]])
