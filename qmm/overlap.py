@@ -50,7 +50,7 @@ def encode_and_fuse(
                 break
             fused.append(in_background(partial(fuse, encoded[-1].angles, here), "qmm-fusion"))
         return _joined(encoded), torch.cat([future.result() for future in fused])
-    except Exception:
+    except Exception:  # whatever it is, it is raised on, when nothing is under way any more
         wait(fused)
         raise
 

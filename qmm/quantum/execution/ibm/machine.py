@@ -29,7 +29,7 @@ def service(account: str | None = None, instance: str | None = None) -> Any:
     which = "the default account" if account is None else f"account {account!r}"
     try:
         return runtime.QiskitRuntimeService(name=account, instance=instance)
-    except Exception as error:
+    except Exception as error:  # of any kind, since its text may hold credentials: each becomes a CircuitError without them
         kinds = {kind.__name__ for link in _chain(error) for kind in type(link).__mro__}
         if "AccountNotFoundError" in kinds:
             text = f"{which} of IBM Quantum is not saved here; save it once, in Python: {_named(account)}"
@@ -55,7 +55,7 @@ def backend(name: str, account: str | None = None, instance: str | None = None) 
             raise CircuitError(f"IBM Quantum does not hand out {name}: {redacted(error)}") from None
     try:
         known = [device.name for device in found.backends()]
-    except Exception:
+    except Exception:  # the names are a courtesy; that there is no such device is told below in any case
         known = []
     near = difflib.get_close_matches(name, known, n=3)
     offered = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}"
