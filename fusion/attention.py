@@ -13,7 +13,7 @@ from qiskit.transpiler.passes import LightCone
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from qmm.contracts import Budget, Fusion
+from qmm.contracts import Budget, Fusion, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit
 
@@ -143,6 +143,13 @@ class QuantumSelfAttention(Fusion):
     def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
         """Query, key and value of a token, by layer; the same ones for every token, whichever are present."""
         return {f"{layer}.{kind}": c.circuit for layer in range(self.layers) for kind, c in self._compiled.items()}
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        return {
+            f"{layer}.{kind}": WeightedCircuit(compiled, self.weights[kind][layer])
+            for layer in range(self.layers)
+            for kind, compiled in self._compiled.items()
+        }
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F). Raises InputError for a row in which nothing is present."""

@@ -19,7 +19,7 @@ from qmm.circuits import (
     state_turns,
     turns_of,
 )
-from qmm.contracts import Budget, Fusion
+from qmm.contracts import Budget, Fusion, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit
 
@@ -167,6 +167,11 @@ class LCUFusion(Fusion):
 
     def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
         return {"fusion": self.circuit(present)}
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        like = next(self.parameters())
+        _, weights = self.values({m: like.new_zeros(1, k) for m, k in self.widths.items()})
+        return {"fusion": WeightedCircuit(self._patterns[tuple(self.widths)], weights)}
 
     def values(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(b, k) features of the modalities that are present -> the inputs (b, n) and the weights (w,) of their circuit."""

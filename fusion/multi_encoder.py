@@ -11,7 +11,7 @@ from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, LongRange, z_of_each
-from qmm.contracts import Budget, Fusion
+from qmm.contracts import Budget, Fusion, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit
 
@@ -105,6 +105,13 @@ class MultiEncoderFusion(Fusion):
         names = [m for m in self.widths if present is None or m in present]
         encoders = {f"{m}.{e}": self._compiled[m].circuit for m in names for e in range(self.encoders)}
         return encoders | {f"main.{name}": circuit for name, circuit in self.main.circuits(present).items()}
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        return {
+            f"{m}.{e}": WeightedCircuit(compiled, self.weights[e, self._own[m]])
+            for m, compiled in self._compiled.items()
+            for e in range(self.encoders)
+        }
 
     def forward(self, angles: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, k) and (B,) bool by modality -> (B, F). Raises InputError for a row in which nothing is present."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient, Readout, ZAndZZAcross, drop_unfelt
 from qmm.circuits.gates import check_name
-from qmm.contracts import Budget, Fusion
+from qmm.contracts import Budget, Fusion, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit
 
@@ -126,6 +126,10 @@ class QuantumFusion(Fusion):
 
     def circuits(self, present: Collection[str] | None = None) -> dict[str, Circuit]:
         return {"fusion": self.circuit(present)}
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        pattern = self._patterns[self.layout.modalities]
+        return {} if pattern.compiled is None else {"fusion": WeightedCircuit(pattern.compiled, self.weights[pattern.weights])}
 
     def initial_layout(self, present: Collection[str] | None = None) -> list[int] | None:
         """The physical qubits of those of `circuit(present)`, on which it is transpiled without SWAPs; None without a map."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qmm.config import Configurable
 from qmm.errors import InputError
-from qmm.quantum import Backend, Circuit, CompiledCircuit, Gradient, expectations
+from qmm.quantum import Backend, Circuit, CompiledCircuit, Evaluation, Gradient, expectations
 from qmm.types import Context, Features
 
 T = TypeVar("T")
@@ -89,13 +89,31 @@ class Budget(NamedTuple):
     """Width of the fused features -> parameters of the decoder that reads them."""
 
 
+class WeightedCircuit(NamedTuple):
+    """A circuit, and the trained weights that it is run with."""
+
+    circuit: CompiledCircuit
+    weights: Tensor
+    """(W,), in the order of the circuit's weights, attached to the parameters that they are made of."""
+
+
+class Perturbation(Configurable, ABC):
+    """What is done to circuits while they are trained, to regularise them: gates left out, angles that tremble."""
+
+    @abstractmethod
+    def perturb(self, evaluation: Evaluation) -> Evaluation:
+        """The circuit, inputs (b, n_inputs) and weights, (W,) or (b, W), to run instead, with the same outputs."""
+
+
 class RunsCircuits(nn.Module):
-    """A module whose circuits run wherever they are told to. Neither backend nor gradient is part of its state."""
+    """A module whose circuits run wherever they are told to. None of what says so is part of its state."""
 
     backend: Backend | None = None
     """None: exactly."""
     gradient: Gradient | None = None
     """How values are differentiated; None: the backend's own way."""
+    perturbations: Sequence[Perturbation] = ()
+    """Applied one after the other, in training alone."""
 
     def run_on(self, backend: Backend | None = None, gradient: Gradient | None = None) -> Self:
         """Run its circuits, and those of modules inside it, there from now on; by default exactly. Parameters stay."""
@@ -106,7 +124,17 @@ class RunsCircuits(nn.Module):
 
     def expectations(self, circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """(b, n_outputs) of one of its circuits on its backend: inputs (b, n_inputs), weights (W,) or (b, W)."""
+        if self.training:
+            for perturbation in self.perturbations:
+                circuit, inputs, weights, _ = perturbation.perturb(Evaluation(circuit, inputs, weights))
         return expectations(circuit, inputs, weights, self.backend, self.gradient)
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        """Its own circuits by name, with all modalities present, and their weights; not those of modules inside it.
+
+        Optimisers, initialisers and instruments for circuits find what they work on by it (`qmm.circuit_weights`).
+        """
+        return {}
 
     def together(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
         """The results of tasks that do not need each other; where circuits travel in jobs, those of all tasks travel in one."""

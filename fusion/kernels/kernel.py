@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, HardwareEfficient
 from qmm.config import Configurable
-from qmm.contracts import RunsCircuits
+from qmm.contracts import RunsCircuits, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, ExactBackend, states
 from qmm.quantum.pubs import Cache
@@ -113,6 +113,11 @@ class QuantumKernel(Configurable, RunsCircuits, ABC):
     def circuit(self, present: Collection[str] | None = None) -> Circuit:
         """The circuit that prepares |phi(x)> of the modalities in `present` (default: all), with the qubits of these alone."""
         return restrict(self._full, self.layout, self.layout.modalities if present is None else present).circuit
+
+    def weighted_circuits(self) -> dict[str, WeightedCircuit]:
+        """The circuit that prepares |phi(x)>."""
+        pattern = self._patterns[self.layout.modalities]
+        return {"state": WeightedCircuit(pattern.compiled, self.weights[pattern.weights])}
 
     @abstractmethod
     def circuits(self, present: Collection[str] | None = None, others: Collection[str] | None = None) -> dict[str, Circuit]:

@@ -1,12 +1,13 @@
 """The quantum core: a Qiskit circuit as a batched, differentiable torch layer. It imports nothing else of qmm."""
 
-from qmm.quantum.backends import Backend, Gradient, Job
+from qmm.quantum.backends import Backend, Evaluation, Gradient, Job
 from qmm.quantum.circuit import Circuit, Probabilities
 from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.exact import Adjoint, Autograd, ExactBackend
 from qmm.quantum.layer import QuantumLayer, expectations
 from qmm.quantum.primitives import ExactEstimator, ExactSampler
+from qmm.quantum.recording import recording
 from qmm.quantum.states import states
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Circuit",
     "CircuitError",
     "CompiledCircuit",
+    "Evaluation",
     "ExactBackend",
     "ExactEstimator",
     "ExactSampler",
@@ -24,5 +26,6 @@ __all__ = [
     "Probabilities",
     "QuantumLayer",
     "expectations",
+    "recording",
     "states",
 ]

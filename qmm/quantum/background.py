@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from contextvars import copy_context
 from threading import Thread
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ _AUTOCAST = ("cpu", "cuda")
 
 
 def in_background(task: Callable[[], _T], name: str = "qmm-background") -> "Future[_T]":
-    """Begins a task, with gradients, inference mode, autocast and the CUDA stream as they are here.
+    """Begins a task, with gradients, inference mode, autocast, the CUDA stream and context variables as they are here.
 
     Each task has a fresh thread: autograd orders nodes by numbers that each thread counts for itself, so that sums of
     gradients round alike in every run. The interpreter does not wait for it when it ends.
@@ -29,7 +30,7 @@ def in_background(task: Callable[[], _T], name: str = "qmm-background") -> "Futu
         else:
             future.set_result(found)
 
-    Thread(target=run, name=name, daemon=True).start()
+    Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return future
 
 

@@ -14,6 +14,7 @@ from qmm.quantum.compiled import CompiledCircuit
 from qmm.quantum.errors import CircuitError
 from qmm.quantum.exact import ExactBackend, is_transformed
 from qmm.quantum.operator import opaque_expectations
+from qmm.quantum.recording import record
 
 
 def expectations(
@@ -46,6 +47,7 @@ def expectations(
         return opaque_expectations(inputs, weights, compiled)
     if not is_transformed():
         check_finite(compiled.circuit, inputs, weights)
+    record(compiled, inputs, weights)
     backend = ExactBackend() if backend is None else backend
     gradient = backend.gradient if gradient is None else gradient
     with torch.autocast(weights.device.type, enabled=False):  # half precision would ruin angles and expectation values

@@ -7,6 +7,7 @@ from qmm.quantum.circuit import Circuit
 from qmm.quantum.compiled import CompiledCircuit, require_memory
 from qmm.quantum.exact import is_transformed
 from qmm.quantum.layer import check_finite, check_shapes
+from qmm.quantum.recording import record
 
 
 @torch.compiler.disable  # it would look into the compilation of the circuit
@@ -32,6 +33,7 @@ def states(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor) 
     check_shapes(compiled.circuit, inputs, weights)
     real = torch.float64 if weights.dtype == torch.float64 else torch.float32
     inputs, weights = inputs.to(weights.device, real), weights.to(real)
+    record(compiled, inputs, weights)
     program = compiled.program(weights.ndim == 2, inputs.device, real, whole=True)
     recorded = torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad)
     kept = 2 + recorded * len(program.steps)

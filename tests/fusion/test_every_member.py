@@ -17,12 +17,13 @@ from torch import Tensor
 
 import qmm.circuits
 import qmm.fusion
+from qmm.circuit_weights import circuit_parameters, weighted_circuits
 from qmm.circuits import Ansatz, FeatureMap, Readout
 from qmm.config import to_config
 from qmm.contracts import Fusion
 from qmm.fusion import Entangler, QuantumFusion
 from qmm.loading import build
-from qmm.quantum import Circuit, ExactEstimator, Probabilities, expectations
+from qmm.quantum import Circuit, ExactEstimator, Probabilities, expectations, recording
 from qmm.quantum.execution import PrimitiveBackend
 
 WIDTHS = {"vision": 3, "audio": 2, "text": 2}
@@ -211,3 +212,20 @@ def test_it_runs_on_any_primitive_and_is_differentiated_by_shifts(name: str) -> 
         assert (shifted is None) == (adjoint is None)
         if adjoint is not None and shifted is not None:
             torch.testing.assert_close(shifted, adjoint, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_pass_runs_the_weighted_circuits_that_a_member_tells_of(name: str) -> None:
+    fusion = make(name)
+    with recording() as tape:
+        fusion(features(2), flags(tuple(WIDTHS), 2))
+    run = [e for e in tape if e.weights.numel()]
+    known = weighted_circuits(fusion)
+    assert {id(e.circuit) for e in run} == {id(w.circuit) for w in known.values()}
+    assert all(any(torch.equal(e.weights, w.weights) for w in known.values() if w.circuit is e.circuit) for e in run)
+    trained = dict(fusion.named_parameters())
+    felt = set[str]()
+    for evaluation in run:
+        found = torch.autograd.grad(evaluation.weights.sum(), list(trained.values()), allow_unused=True, retain_graph=True)
+        felt |= {n for n, g in zip(trained, found, strict=True) if g is not None}
+    assert set(circuit_parameters(fusion)) == felt

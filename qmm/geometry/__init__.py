@@ -1,0 +1,1 @@
+"""Geometry: metrics of circuits, what they entangle, and how their gradients lie."""

@@ -1,0 +1,37 @@
+"""What initialisers of circuit weights have in common."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from qmm.config import Configurable
+from qmm.quantum import Circuit
+
+
+class Initialiser(Configurable, ABC):
+    """Draws the weights that a circuit's training starts from."""
+
+    reference = ""
+    """Where it was published."""
+
+    @abstractmethod
+    def draw(self, circuit: Circuit, generator: torch.Generator, count: int = 1) -> Tensor:
+        """(count, W) radians, float64 on the CPU, in the order of `circuit.weights`; each row another start.
+
+        Raises InputError for a circuit that it cannot start.
+        """
+
+
+class Uniform(Initialiser):
+    """Uniform in [low, high): by default all angles alike, where gradients vanish with the number of qubits."""
+
+    reference = "arXiv:1803.11173"
+
+    def __init__(self, low: float = -math.pi, high: float = math.pi):
+        self.low, self.high = low, high
+
+    def draw(self, circuit: Circuit, generator: torch.Generator, count: int = 1) -> Tensor:
+        size = (count, len(circuit.weights))
+        return self.low + (self.high - self.low) * torch.rand(size, generator=generator, dtype=torch.float64)

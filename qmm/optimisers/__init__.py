@@ -1,0 +1,1 @@
+"""Optimisers for circuit weights, as torch optimisers, and several of them in one model."""

@@ -1,0 +1,1 @@
+"""`qmm crossval`: k-fold and grouped cross-validation."""
