@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 import torch
 import yaml
@@ -15,6 +16,9 @@ from lightning import Callback, Trainer
 from qmm import cli
 
 REPOSITORY = Path(__file__).parents[1]
+
+hypothesis.settings.register_profile("qmm", deadline=None)  # no test asserts a time, examples of properties neither
+hypothesis.settings.load_profile("qmm")
 
 
 class Done(NamedTuple):
