@@ -17,6 +17,7 @@ _HOMES = {
     "LinearCompressor": "compressors",
     "MLPCompressor": "compressors",
     "PCACompressor": "compressors",
+    "SelectingCompressor": "compressors",
     "RandomProjectionCompressor": "factorisations",
     "RandomizedSVDCompressor": "factorisations",
     "NMFCompressor": "factorisations",

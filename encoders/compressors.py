@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmm.errors import InputError
+
 from ._squashed import Fitted, Squashed
 from ._statistics import Standardise
 
@@ -98,3 +100,36 @@ class PCACompressor(Fitted):
         from sklearn.decomposition import PCA
 
         return PCA(self.features, svd_solver="full").fit(samples).components_
+
+
+class SelectingCompressor(Squashed):
+    """Some of the features, as they are: each standardised by the training samples seen, squashed into [low, high]; nothing in
+    it is trained. Which features say much and repeat little, `qmm select` finds.
+
+    Args:
+        indices: Which, counted from 0; their order is that of the angles.
+        low: Smallest angle in radians.
+        high: Largest angle in radians.
+        gain: Factor before the squash; 1 spreads normal features evenly over the range.
+
+    Raises InputError for none, for a negative one and for one named twice; `build`, for one that there is not.
+    """
+
+    def __init__(self, indices: list[int], low: float = 0.0, high: float = math.pi, gain: float = 1.0):
+        super().__init__(len(indices), low, high, gain)
+        wrong = sorted({index for index in indices if index < 0 or indices.count(index) > 1})
+        if wrong:
+            raise InputError(f"indices {indices}: {wrong} are negative or named twice; name places from 0 on, each once")
+        self.indices = list(indices)
+
+    def build(self, in_features: int) -> None:
+        beyond = [index for index in self.indices if index >= in_features]
+        if beyond:
+            raise InputError(
+                f"SelectingCompressor: features {beyond} of an encoder that makes {in_features}; name places from 0 to "
+                f"{in_features - 1}"
+            )
+        self.standardise = Standardise(self.features, _WINDOW, batchwise=True)
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        return self.standardise(pooled[:, self.indices])
