@@ -47,7 +47,12 @@ def test_one_sample_and_a_feature_that_never_varies() -> None:
 
 @pytest.mark.parametrize(
     ("indices", "message"),
-    [([], "features=0"), ([1, 1], r"\[1\] are negative or named twice"), ([0, -1], r"\[-1\] are negative"), ([2, 6], r"\[6\] of")],
+    [
+        ([], "features=0"),
+        ([1, 1], r"\[1\] are negative or named twice"),
+        ([0, -1], r"\[-1\] are negative"),
+        ([2, 6], r"\[6\] of"),
+    ],
 )
 def test_what_cannot_be_chosen(indices: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
