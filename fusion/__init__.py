@@ -1,6 +1,7 @@
 """Fusion: how modalities meet. The quantum members, and the classical ones they are measured against."""
 
 from .attention import QuantumSelfAttention, attention_circuit
+from .chosen import ByLayer, GivenPairs
 from .classical import (
     ConcatFusion,
     CrossModalTransformer,
@@ -22,6 +23,7 @@ from .superposition import SuperpositionFusion, superposition_circuit
 
 __all__ = [
     "AllToAll",
+    "ByLayer",
     "ConcatFusion",
     "CrossAttention",
     "CrossModalTransformer",
@@ -29,6 +31,7 @@ __all__ = [
     "FewMeetings",
     "FidelityKernel",
     "GatedFusion",
+    "GivenPairs",
     "KernelFusion",
     "LCUFusion",
     "LateFusion",
