@@ -16,6 +16,10 @@ class Initialiser(Configurable, ABC):
     reference = ""
     """Where it was published."""
 
+    def see(self, circuit: Circuit, inputs: Tensor) -> "Initialiser":
+        """The initialiser to draw from once a circuit's inputs (B, n_inputs) on training data are known: itself."""
+        return self
+
     @abstractmethod
     def draw(self, circuit: Circuit, generator: torch.Generator, count: int = 1) -> Tensor:
         """(count, W) radians, float64 on the CPU, in the order of `circuit.weights`; each row another start.

@@ -9,6 +9,7 @@ from qmm.circuits.ansatz.layers import (
     hardware_efficient,
     rotations_and_ring,
 )
+from qmm.circuits.ansatz.mirrored import Mirrored, mirrored
 from qmm.circuits.ansatz.pooling import QCNN, qcnn
 from qmm.circuits.ansatz.trees import (
     MERA,
@@ -26,12 +27,14 @@ __all__ = [
     "EfficientSU2",
     "HardwareEfficient",
     "MatrixProductState",
+    "Mirrored",
     "TreeTensorNetwork",
     "brickwork",
     "efficient_su2_layer",
     "hardware_efficient",
     "matrix_product_state",
     "mera",
+    "mirrored",
     "qcnn",
     "rotations_and_ring",
     "tree_tensor_network",
