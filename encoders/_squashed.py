@@ -45,7 +45,46 @@ def _within_float32(low: float, high: float) -> tuple[float, float]:
     return float(lowest), float(highest)
 
 
-class Fitted(Squashed):
+class FittedOnce(Squashed):
+    """What is fitted once, on the training split, before it is used."""
+
+    fitted: Tensor
+
+    def __init__(self, features: int, low: float, high: float, gain: float):
+        super().__init__(features, low, high, gain)
+        self._known_fitted = False
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def build(self, in_features: int) -> None:
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @property
+    def needs_fit(self) -> bool:
+        self._known_fitted = self._known_fitted or bool(self.fitted)  # a buffer on a GPU is not asked at every step
+        return not self._known_fitted
+
+    def gather(self, pooled: Iterable[Tensor], least: int) -> NDArray[np.float64]:
+        """All (b, D) batches as one (N, D). Raises InputError for fewer samples than `least`, and for values not finite."""
+        samples = torch.cat([batch.detach().cpu().double() for batch in pooled]).numpy()
+        if len(samples) < least:
+            raise InputError(
+                f"{self._name}: {self.features} components from {len(samples)} samples; more samples, or fewer of them"
+            )
+        if not np.isfinite(samples).all():
+            row = int(np.argmin(np.isfinite(samples).all(1)))
+            raise InputError(f"{self._name}: row {row} of the training features is NaN or infinite; leave such samples out")
+        return samples
+
+    def require_fit(self) -> None:
+        """Raises InputError where it has not been fitted."""
+        if self.needs_fit:
+            raise InputError(f"{self._name} is used before it was fitted; call fit on the training split's features first")
+
+
+class Fitted(FittedOnce):
     """Components (k, D) found once on the training split; nothing is trained. Scores are projections on them, brought to mean 0
     and variance 1 there.
 
@@ -61,12 +100,10 @@ class Fitted(Squashed):
     mean: Tensor
     components: Tensor
     scale: Tensor
-    fitted: Tensor
 
     def __init__(self, features: int, low: float, high: float, gain: float, whiten: bool):
         super().__init__(features, low, high, gain)
         self.whiten = whiten
-        self._known_fitted = False
 
     def build(self, in_features: int) -> None:
         """Raises InputError when there are more components than input features."""
@@ -75,16 +112,7 @@ class Fitted(Squashed):
         self.register_buffer("mean", torch.zeros(in_features))
         self.register_buffer("components", torch.zeros(self.features, in_features))
         self.register_buffer("scale", torch.ones(self.features))
-        self.register_buffer("fitted", torch.tensor(False))
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
-    @property
-    def needs_fit(self) -> bool:
-        self._known_fitted = self._known_fitted or bool(self.fitted)  # a buffer on a GPU is not asked at every step
-        return not self._known_fitted
+        super().build(in_features)
 
     @abstractmethod
     def decompose(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,11 +130,7 @@ class Fitted(Squashed):
 
         Raises InputError when they hold fewer samples, or vary in fewer components, than are asked for.
         """
-        samples = torch.cat([batch.detach().cpu().double() for batch in pooled]).numpy()
-        if len(samples) < max(2, self.features):
-            raise InputError(
-                f"{self._name}: {self.features} components from {len(samples)} samples; more samples, or fewer of them"
-            )
+        samples = self.gather(pooled, max(2, self.features))
         components = self.decompose(samples)
         mean, deviation = self.statistics(samples, components)
         rank = int((deviation**2 > _FLAT * (components**2).sum(1) * samples.var(0).sum()).sum())
@@ -121,8 +145,7 @@ class Fitted(Squashed):
         self.fitted.fill_(True)
 
     def scores(self, pooled: Tensor) -> Tensor:
-        if self.needs_fit:
-            raise InputError(f"{self._name} is used before it was fitted; call fit on the training split's features first")
+        self.require_fit()
         return self.project(pooled) / self.scale
 
     def project(self, pooled: Tensor) -> Tensor:
