@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning import LightningDataModule
 
-from qmm.contracts import Compressor, Decoder, Fusion
+from qmm.contracts import Budget, Compressor, Decoder, Fusion
 from qmm.errors import InputError
 from qmm.model import counterpart_of
 from qmm.training.cli import ConfigurationCLI, instantiate
@@ -69,6 +69,14 @@ def build(plain: Mapping[str, Any], **changes: Any) -> Configured:
     if model.get("counterpart"):
         fusion = counterpart_of(fusion, _decoder(model["decoder"], data), widths, model["counterpart"])
     return Configured(plain["name"], fusion, entries, (data.get("init_args") or {}).get("batch_size") or 32)
+
+
+def counterparts(plain: Mapping[str, Any], **changes: Any) -> list[str]:
+    """What the configuration's `counterpart` may be with such a fusion (`build`). Reads data as that does."""
+    found = build(plain, **changes).fusion
+    decoder = _decoder(_model(plain)["decoder"], plain.get("data") or {})
+    own = sum(p.numel() for p in found.parameters())
+    return list(found.counterparts(Budget(own + decoder.count_parameters(found.out_features), decoder.count_parameters)))
 
 
 def random_features(entries: Mapping[str, Entry], rows: int, seed: int = 0) -> dict[str, torch.Tensor]:

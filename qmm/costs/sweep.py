@@ -43,15 +43,19 @@ class Cell(NamedTuple):
         return {"model": {"init_args": {"model": {"fusion": {"init_args": self.arguments}}}}}
 
     def costs(self) -> dict[str, int]:
-        """Sums over the circuits; of qubits and depth, the greatest."""
-        counts = [count(circuit) for circuit in self.circuits.values()]
-        return {
-            "total_qubits": max(c.qubits for c in counts),
-            "depth": max(c.depth for c in counts),
-            "gates": sum(c.gates for c in counts),
-            "two_qubit_gates": sum(c.two_qubit_gates for c in counts),
-            "parameters": sum(c.parameters for c in counts),
-        }
+        return total_costs(self.circuits.values())
+
+
+def total_costs(circuits: Iterable[Circuit]) -> dict[str, int]:
+    """Sums over the circuits; of qubits and depth, the greatest."""
+    counts = [count(circuit) for circuit in circuits]
+    return {
+        "total_qubits": max(c.qubits for c in counts),
+        "depth": max(c.depth for c in counts),
+        "gates": sum(c.gates for c in counts),
+        "two_qubit_gates": sum(c.two_qubit_gates for c in counts),
+        "parameters": sum(c.parameters for c in counts),
+    }
 
 
 def plan(plain: Mapping[str, Any], qubits: Iterable[int], layers: Iterable[int]) -> list[Cell]:

@@ -45,13 +45,13 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
     _check_unchanged(study, folder, flags)
     trials, failures = study.trials(), dict[str, str]()
     total = len(trials) + len(study.seeds) * len(study.arms)
-    with _workers(jobs) as workers, tqdm(total=total, desc=study.name, unit="cell", smoothing=0) as bar:
-        failures |= _run(trials, folder, flags, workers, bar, "tuning.parquet")
-        tuned = _table(trials, folder)
+    with open_workers(jobs) as workers, tqdm(total=total, desc=study.name, unit="cell", smoothing=0) as bar:
+        failures |= run_cells(trials, folder, flags, workers, bar, "tuning.parquet")
+        tuned = results(trials, folder)
         chosen = choose(study, tuned)
         cells = study.cells(chosen)
-        failures |= _run(cells, folder, flags, workers, bar, "results.parquet")
-    return Outcome(_table(cells, folder), tuned, chosen, failures)
+        failures |= run_cells(cells, folder, flags, workers, bar, "results.parquet")
+    return Outcome(results(cells, folder), tuned, chosen, failures)
 
 
 def choose(study: Study, trials: pd.DataFrame) -> dict[str, str]:
@@ -77,9 +77,18 @@ class CellFailedError(Exception):
     """A cell ended without a result; the others go on."""
 
 
-def _run(
-    cells: list[Cell], folder: Path, flags: tuple[str, ...], workers: "queue.Queue[Worker]", bar: Any, table: str
+def run_cells(
+    cells: list[Cell],
+    folder: Path,
+    flags: tuple[str, ...],
+    workers: "queue.Queue[Worker]",
+    bar: Any,
+    table: str | None = None,
 ) -> dict[str, str]:
+    """Runs the cells that are not finished and moves the bar on by each; `table` in the folder holds the finished ones.
+
+    Returns why cells failed, by name.
+    """
     todo = [cell for cell in cells if not _result(folder, cell).is_file()]
     bar.update(len(cells) - len(todo))
     failures: dict[str, str] = {}
@@ -90,7 +99,8 @@ def _run(
                 cell = futures[future]
                 try:
                     future.result()
-                    _table(cells, folder).to_parquet(folder / table)
+                    if table is not None:
+                        results(cells, folder).to_parquet(folder / table)
                 except CellFailedError as error:
                     failures[cell.name] = str(error)
                     tqdm.write(f"{cell.name} failed: {error}", file=sys.stderr)
@@ -98,13 +108,14 @@ def _run(
         except BaseException:  # an interrupt ends the running cells, not one after the other
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if not todo and cells:
-        _table(cells, folder).to_parquet(folder / table)
+    if table is not None and cells and not todo:
+        results(cells, folder).to_parquet(folder / table)
     return failures
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator["queue.Queue[Worker]"]:
+def open_workers(jobs: int) -> Iterator["queue.Queue[Worker]"]:
+    """Processes for so many cells at the same time."""
     workers: queue.Queue[Worker] = queue.Queue(jobs)
     for _ in range(jobs):
         workers.put(Worker(_environment(jobs)))
@@ -210,6 +221,7 @@ def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[st
     }
 
 
-def _table(cells: list[Cell], folder: Path) -> pd.DataFrame:
+def results(cells: list[Cell], folder: Path) -> pd.DataFrame:
+    """A row for each finished cell."""
     done = [_result(folder, cell) for cell in cells]
     return pd.DataFrame([json.loads(path.read_text()) for path in done if path.is_file()])
