@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from qmm.errors import InputError
+from qmm.geometry.derivatives import gather, layers_of, plan
 from qmm.geometry.insertions import effects
-from qmm.geometry.tangents import gather, layers_of
 from qmm.quantum import Circuit, CompiledCircuit
 from qmm.quantum.layer import check_finite, check_shapes
 
@@ -47,29 +47,25 @@ def fubini_study(
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
     inputs, weights = _checked(compiled, inputs, weights)
-    groups = _groups(compiled, kind, blocks)
+    own = plan(compiled, _groups(compiled, kind, blocks), inputs.device, inputs.dtype)
     batch, n_weights = len(inputs), weights.shape[-1]
     if not compiled.circuit.inputs and weights.ndim == 1:
         inputs = inputs[:1]  # all samples alike
 
-    def see(group: int, state: Tensor, derivatives: Tensor) -> Tensor:
-        return _squares(state, derivatives, mean) if kind == "diagonal" else _metric(state, derivatives, mean)
+    def see(_: int, state: Tensor, derivatives: Tensor) -> Tensor:
+        return (_squares if kind == "diagonal" else _metric)(state, derivatives, mean)
 
-    flat = kind == "diagonal"
-    found = []
-    for chunk in gather(compiled, inputs, weights, groups, see):
-        rows = () if mean else (len(chunk[0]) if chunk else len(inputs),)
-        metric = weights.new_zeros(*rows, *[n_weights] * (2 - flat))
-        for group, part in zip(groups, chunk, strict=True):
-            places = torch.tensor(group, device=weights.device)
-            if flat:
-                metric[..., places] = part
-            else:
-                metric[..., places[:, None], places] = part
-        found.append(metric)
-    if mean:
-        return torch.stack(found).sum(0) / len(inputs)
-    return torch.cat(found).expand(batch, *found[0].shape[1:])
+    chunks = list(gather(compiled, inputs, weights, own, see))
+    parts = [sum(group) / len(inputs) if mean else torch.cat(group) for group in zip(*chunks, strict=True)]
+    shape = () if mean else (len(inputs),)
+    metric = weights.new_zeros(*shape, *[n_weights] * (2 - (kind == "diagonal")))
+    for group, part in zip(own.groups, parts, strict=True):
+        places = torch.tensor(group, device=weights.device)
+        if kind == "diagonal":
+            metric[..., places] = part
+        else:
+            metric[..., places[:, None], places] = part
+    return metric if mean else metric.expand(batch, *metric.shape[1:])
 
 
 def tangents(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -80,17 +76,16 @@ def tangents(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
     inputs, weights = _checked(compiled, inputs, weights)
-    (group,) = _groups(compiled, "full", None) or [()]
+    own = plan(compiled, _groups(compiled, "full", None), inputs.device, inputs.dtype)
     size = 2**compiled.circuit.quantum_circuit.num_qubits
     made = weights.new_zeros((len(inputs), weights.shape[-1], size), dtype=weights.dtype.to_complex())
-    if not group:
-        return made
 
     def see(_: int, state: Tensor, derivatives: Tensor) -> Tensor:
-        along = torch.linalg.vecdot(state, derivatives)
-        return (derivatives - along[..., None] * state).transpose(0, 1)
+        along = torch.linalg.vecdot(state[:, None], derivatives, dim=0)
+        return (derivatives - along * state[:, None]).permute(2, 1, 0)
 
-    made[:, list(group)] = torch.cat([chunk[0] for chunk in gather(compiled, inputs, weights, [group], see)])
+    for group in own.groups:
+        made[:, list(group)] = torch.cat([chunk[0] for chunk in gather(compiled, inputs, weights, own, see)])
     return made
 
 
@@ -101,13 +96,12 @@ def weight_blocks(circuit: Circuit | CompiledCircuit) -> list[list[int]]:
     several gates belongs to its first.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
-    found: list[list[int]] = []
-    placed: set[int] = set()
-    for layer in layers_of(compiled):
-        own = sorted({effect.weight for effect in effects(layer, compiled.circuit.weights)} - placed)
-        placed.update(own)
-        found += [own] if own else []
-    return found
+    if "weight blocks" not in compiled._made:
+        found = [[effect.weight for effect in effects(layer, compiled.circuit.weights)] for layer in layers_of(compiled)]
+        seen = [set[int]().union(*found[:place]) for place in range(len(found))]
+        own = [sorted(set(block) - before) for block, before in zip(found, seen, strict=True)]
+        compiled._made["weight blocks"] = [block for block in own if block]
+    return [list(block) for block in compiled._made["weight blocks"]]
 
 
 def _checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,18 +115,17 @@ def _checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple
 
 
 def _groups(circuit: CompiledCircuit, kind: str, blocks: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
-    """Weights whose derivatives meet, of those that stand in a gate."""
+    """Weights whose derivatives pass the circuit together, of those that stand in a gate."""
     if kind not in KINDS:
         raise InputError(f"kind={kind!r}; choose one of {', '.join(KINDS)}")
     if blocks is not None and kind != "block":
         raise InputError(f"blocks with kind={kind!r}; leave them out, or set kind='block'")
-    used = [weight for block in weight_blocks(circuit) for weight in block]
+    layers = weight_blocks(circuit)
+    used = [weight for block in layers for weight in block]
     if kind == "full":
         return [tuple(used)] if used else []
-    if kind == "diagonal":
-        return [(weight,) for weight in used]
     if blocks is None:
-        return [tuple(block) for block in weight_blocks(circuit)]
+        return [tuple(block) for block in layers]
     named = [weight for block in blocks for weight in block]
     n_weights = len(circuit.circuit.weights)
     if len(set(named)) < len(named) or not set(named) <= set(range(n_weights)):
@@ -142,23 +135,22 @@ def _groups(circuit: CompiledCircuit, kind: str, blocks: Sequence[Sequence[int]]
 
 
 def _metric(state: Tensor, derivatives: Tensor, total: bool) -> Tensor:
-    """(b, 2**n) and (k, b, 2**n) -> (b, k, k), or (k, k), the sum over samples.
+    """(2**n, b) and (2**n, k, b) -> (b, k, k), or (k, k), the sum over samples.
 
     <psi|d psi> is imaginary, since psi keeps its length: the real product of i psi and d psi is all of it.
     """
-    along = torch.view_as_real(1j * state).flatten(-2)
-    vectors = torch.view_as_real(derivatives).flatten(-2)
     if total:
-        phases = (vectors * along).sum(-1)
-        flat = vectors.flatten(1)
-        return torch.addmm(flat @ flat.mT, phases, phases.mT, alpha=-1)
-    vectors = vectors.transpose(0, 1)
+        phases = (derivatives * state.conj()[:, None]).sum(0).imag
+        vectors = torch.view_as_real(derivatives).transpose(0, 1).flatten(1)
+        return torch.addmm(vectors @ vectors.mT, phases, phases.mT, alpha=-1)
+    along = torch.view_as_real(1j * state).transpose(0, 1).flatten(1)
+    vectors = torch.view_as_real(derivatives).permute(2, 1, 0, 3).flatten(2)
     phases = vectors @ along[..., None]
     return torch.baddbmm(vectors @ vectors.mT, phases, phases.mT, alpha=-1)
 
 
 def _squares(state: Tensor, derivatives: Tensor, total: bool) -> Tensor:
-    """(b, 2**n) and (k, b, 2**n) -> (b, k), or (k,): the diagonal of `_metric`."""
-    lengths = torch.view_as_real(derivatives).square().sum((-1, -2))
-    squares = (lengths - torch.linalg.vecdot(state, derivatives).imag.square()).mT
-    return squares.sum(0) if total else squares
+    """(2**n, b) and (2**n, k, b) -> (b, k), or (k,): the diagonal of `_metric`."""
+    phases = torch.linalg.vecdot(state[:, None], derivatives, dim=0).imag
+    squares = torch.view_as_real(derivatives).square().sum((0, 3)) - phases.square()
+    return squares.sum(1) if total else squares.mT
