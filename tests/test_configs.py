@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(
     str(path.relative_to(CONFIGS))
-    for folder in ("backend", "encoders", "fusion", "modalities")
+    for folder in ("backend", "encoders", "fusion", "modalities", "regularisation")
     for path in (CONFIGS / folder).glob("*.yaml")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
@@ -51,6 +51,13 @@ BACKENDS = {  # what simulates or runs circuits, and the device that they are tr
     "fake_almaden": ("Aer", "fake_almaden"),
     "runtime_fake": ("Runtime", "fake_torino"),
     "ibm": ("Runtime", "ibm_torino"),
+}
+REGULARISED = {
+    "angle_noise": "AngleNoise",
+    "entangler_dropout": "GateDropout",
+    "gate_dropout": "GateDropout",
+    "pauli_noise": "PauliNoise",
+    "weight_decay": "PeriodicWeightDecay",
 }
 MITIGATIONS = sorted(path.stem for path in (CONFIGS / "backend" / "mitigation").glob("*.yaml"))
 COMPARISONS = sorted((CONFIGS / "comparisons").glob("*.yaml"))
@@ -96,7 +103,8 @@ def test_bases(instantiate, base: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlays(instantiate, overlay: str) -> None:
-    model = instantiate("quickstart", overlay).model.model
+    made = instantiate("quickstart", overlay)
+    model = made.model.model
     kind, name = overlay.removesuffix(".yaml").split("/")
     if kind == "modalities":
         assert list(model.branches) == name.split("_")
@@ -108,6 +116,10 @@ def test_overlays(instantiate, overlay: str) -> None:
         assert {b.encoder.frozen for b in model.branches.values()} == {name == "frozen"}
         expected = {"torchvision": "TorchvisionViTEncoder", "open_clip": "OpenClipVisionEncoder", "frozen": "ViTEncoder"}
         assert type(model.branches["vision"].encoder).__name__ == expected[name]
+    elif kind == "regularisation":
+        callbacks = [callback for callback in made.trainer.callbacks if "regularisation" in type(callback).__module__]
+        found = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
+        assert found == [REGULARISED[name]]
     else:
         assert type(model.fusion) is getattr(qmm.fusion, FUSIONS[name])
         assert getattr(model.fusion, "sham", None) == (name.removeprefix("sham_") if name.startswith("sham_") else None)

@@ -1,0 +1,48 @@
+"""PerturbCircuits: what sets perturbations on a model for as long as it is trained."""
+
+from lightning import Callback, LightningModule, Trainer
+
+from qmm.config import Configurable
+from qmm.contracts import Perturbation, RunsCircuits
+from qmm.errors import InputError
+from qmm.regularisation.base import CircuitPerturbation
+
+
+class PerturbCircuits(Configurable, Callback):
+    """Perturbs all circuits of a model's fusion, kernels and compressors (every `RunsCircuits`) while it is trained;
+    validation, tests and predictions run them as they are.
+
+    Args:
+        perturbations: Applied in this order.
+
+    Raises InputError without perturbations, and at the start of a training where one finds nothing to change in any circuit.
+    """
+
+    def __init__(self, perturbations: list[Perturbation]):
+        if not perturbations:
+            raise InputError("perturbations is empty; name one, qmm.regularisation.GateDropout for instance")
+        self.perturbations = list(perturbations)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        runners = [module for module in pl_module.modules() if isinstance(module, RunsCircuits)]
+        circuits = [weighted.circuit.circuit for runner in runners for weighted in runner.weighted_circuits().values()]
+        for perturbation in self.perturbations:
+            if isinstance(perturbation, CircuitPerturbation) and not any(map(perturbation.concerns, circuits)):
+                raise InputError(
+                    f"{type(perturbation).__name__} finds nothing to change in the {len(circuits)} trained circuits that "
+                    "fusions, kernels and compressors of the model run; leave it out"
+                )
+        for runner in runners:
+            runner.perturbations = (*runner.perturbations, *self.perturbations)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._remove(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._remove(pl_module)
+
+    def _remove(self, module: LightningModule) -> None:
+        own = {id(perturbation) for perturbation in self.perturbations}
+        for runner in module.modules():
+            if isinstance(runner, RunsCircuits):
+                runner.perturbations = tuple(p for p in runner.perturbations if id(p) not in own)
