@@ -118,8 +118,8 @@ def test_overlays(instantiate, overlay: str) -> None:
         assert type(model.branches["vision"].encoder).__name__ == expected[name]
     elif kind == "regularisation":
         callbacks = [callback for callback in made.trainer.callbacks if "regularisation" in type(callback).__module__]
-        found = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
-        assert found == [REGULARISED[name]]
+        used = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
+        assert used == [REGULARISED[name]]
     else:
         assert type(model.fusion) is getattr(qmm.fusion, FUSIONS[name])
         assert getattr(model.fusion, "sham", None) == (name.removeprefix("sham_") if name.startswith("sham_") else None)
