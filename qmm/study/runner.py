@@ -42,7 +42,7 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
     tuning cells are there, since arms are compared at equal effort.
     """
     flags = tuple(flags)
-    _check_unchanged(study, folder, flags)
+    check_unchanged(study, folder, flags)
     trials, failures = study.trials(), dict[str, str]()
     total = len(trials) + len(study.seeds) * len(study.arms)
     with open_workers(jobs) as workers, tqdm(total=total, desc=study.name, unit="cell", smoothing=0) as bar:
@@ -135,8 +135,8 @@ def _result(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / cell.name / "result.json"
 
 
-def _check_unchanged(study: Study, folder: Path, flags: tuple[str, ...]) -> None:
-    """Cells of one study are comparable only when they were made from the same configurations."""
+def check_unchanged(study: Study, folder: Path, flags: tuple[str, ...]) -> None:
+    """Cells of one study are comparable only when they were made from the same configurations: raises InputError otherwise."""
     known_path = folder / "fingerprints.json"
     known = json.loads(known_path.read_text()) if known_path.is_file() else {}
     now = {arm: f"{study.fingerprint(arm)} {' '.join(flags)}" for arm in study.arms}
