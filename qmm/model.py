@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qmm.config import Configurable
-from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion
+from qmm.contracts import Budget, Compressor, Decoder, Encoder, Fusion, RunsCircuits
 from qmm.errors import InputError
 from qmm.overlap import Encoded, Inputs, Present, encode_and_fuse
 from qmm.quantum import Backend, Gradient
@@ -50,12 +50,12 @@ class MultimodalModel(Configurable, nn.Module):
 
     Modalities stand in the order vision, audio, text, then `others` as given; that is the order of the registers.
     `counterpart` replaces the fusion by one that it names itself (`fusion.counterparts`): another kind, equal capacity.
-    `backend` and `gradient` say where the fusion's circuits run and how they are differentiated (default: exactly, by the
-    adjoint method). With `micro_batch`, so many rows are encoded at a time, and their circuits run while the next are encoded:
-    worth it where circuits take as long as encoders; in training with a gradient that is sent `ahead`, since backward waits for
-    one micro-batch after the other. Encoders then see micro-batches, which the running statistics of some (BatchNorm) and
-    dropout's random numbers tell from whole ones, and a KernelFusion measures its landmarks once for each. None of the three
-    is part of what a checkpoint says of the model.
+    `backend` and `gradient` say where circuits run, the fusion's and those of compressors, and how they are differentiated
+    (default: exactly, by the adjoint method). With `micro_batch`, so many rows are encoded at a time, and their circuits run
+    while the next are encoded: worth it where circuits take as long as encoders; in training with a gradient that is sent
+    `ahead`, since backward waits for one micro-batch after the other. Encoders then see micro-batches, which the running
+    statistics of some (BatchNorm) and dropout's random numbers tell from whole ones, and a KernelFusion measures its landmarks
+    once for each. None of the three is part of what a checkpoint says of the model.
     """
 
     def __init__(
@@ -81,11 +81,17 @@ class MultimodalModel(Configurable, nn.Module):
         widths = {modality: branch.compressor.features for modality, branch in self.branches.items()}
         fusion.build(widths)
         self.fusion = counterpart_of(fusion, decoder, widths, counterpart) if counterpart else fusion
-        self.fusion.run_on(backend, gradient)
+        self.run_on(backend, gradient)
         self.decoder, self.micro_batch = decoder, micro_batch
         for branch in self.branches.values():
             branch.head = decoder.spawn(branch.encoder.dim) if branch.auxiliary else None
         decoder.build(self.fusion.out_features, {m: branch.encoder.dim for m, branch in self.branches.items()})
+
+    def run_on(self, backend: Backend | None = None, gradient: Gradient | None = None) -> None:
+        """Run all circuits, the fusion's and those of compressors, there from now on; by default exactly."""
+        for module in self.modules():
+            if isinstance(module, RunsCircuits):
+                module.run_on(backend, gradient)
 
     def config_arguments(self) -> dict[str, Any]:
         """Without what says where circuits run, and when: what was trained here may run anywhere."""

@@ -49,7 +49,7 @@ def main(args: list[str]) -> None:
     task = load(options.ckpt_path, options.allow)
     if options.config:
         require_circuits(task)
-        task.model.fusion.run_on(*build_setup(read_setup(options.config)))
+        task.model.run_on(*build_setup(read_setup(options.config)))
     _adopt(task.model.decoder, options)
     reader = _reader(options, described)
     if options.manifest:
