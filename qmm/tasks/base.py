@@ -13,9 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 import qmm
+from qmm.circuit_weights import circuit_parameters
 from qmm.config import Configurable, to_config
 from qmm.errors import InputError
 from qmm.model import MultimodalModel
+from qmm.optimisers import CircuitOptimizer, Together, is_probing
+from qmm.optimisers.probing import encoding_once
 from qmm.tasks.mixup import mixup
 from qmm.training.checkpoints import check_shapes
 from qmm.types import Batch, ModelOutput, rows_of
@@ -32,6 +35,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         warmup: Share of all training steps that the learning rate rises from 0.
         final_learning_rate: What the cosine decays to, as a share of the peak.
         mixup: Probability that the samples of a training batch are blended pairwise, inputs and losses.
+        circuit_optimizer: What trains the weights of circuits, wherever in the model they stand, instead of AdamW
+            (`qmm.optimisers`), at its own learning rate, on the same schedule.
     """
 
     def __init__(
@@ -43,9 +48,10 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         warmup: float = 0.05,
         final_learning_rate: float = 0.0,
         mixup: float = 0.0,
+        circuit_optimizer: CircuitOptimizer | None = None,
     ):
         super().__init__()
-        self.model = model
+        self.model, self.circuit_optimizer = model, circuit_optimizer
         self.learning_rate, self.fusion_learning_rate = learning_rate, fusion_learning_rate
         self.weight_decay, self.warmup, self.final_learning_rate = weight_decay, warmup, final_learning_rate
         self.mixup = mixup
@@ -103,16 +109,11 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         return fused
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if torch.rand(()) < self.mixup:
-            order, share = torch.randperm(len(batch.ids), device=self.device), float(torch.rand(()))
-            output = self(mixup(self.model, batch, order, share))
-            other = batch._replace(targets={name: rows_of(target, order) for name, target in batch.targets.items()})
-            losses, others = self.model.losses(output, batch), self.model.losses(output, other)
-            losses = {name: share * loss + (1 - share) * others[name] for name, loss in losses.items()}
-        else:
-            output = self(batch)
-            losses = self.model.losses(output, batch)
+        with encoding_once(self.model):
+            output, losses = self._train_on(batch)
         loss = torch.stack(list(losses.values())).sum()
+        if is_probing():
+            return loss
         size = len(batch.ids)
         by_epoch: Any = {"on_step": False, "on_epoch": True, "sync_dist": True}
         self.log("train/loss", loss, **by_epoch, batch_size=size, prog_bar=True)
@@ -123,6 +124,19 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             if len(rows) > 1:  # a collapsed or saturated compressor shows here
                 self.log(f"angles/{modality}_std", rows.std(0).mean(), **by_epoch, batch_size=len(rows))
         return loss
+
+    def _train_on(self, batch: Batch) -> tuple[ModelOutput, dict[str, Tensor]]:
+        """What comes out, and the losses by name, blended where the samples are."""
+        if torch.rand(()) < self.mixup:
+            order, share = torch.randperm(len(batch.ids), device=self.device), float(torch.rand(()))
+            output = self(mixup(self.model, batch, order, share))
+            other = batch._replace(targets={name: rows_of(target, order) for name, target in batch.targets.items()})
+            losses, others = self.model.losses(output, batch), self.model.losses(output, other)
+            losses = {name: share * loss + (1 - share) * others[name] for name, loss in losses.items()}
+        else:
+            output = self(batch)
+            losses = self.model.losses(output, batch)
+        return output, losses
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "val")
@@ -172,6 +186,8 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         return {}
 
     def configure_optimizers(self) -> Any:
+        circuits = {} if self.circuit_optimizer is None else circuit_parameters(self)
+        apart = {id(p) for p in circuits.values()}
         fusion = [p for p in (*self.model.fusion.parameters(), *self.model.decoder.readers()) if p.requires_grad]
         rates = self.rates()
         inside = {id(p) for p in (*fusion, *(p for own, _ in rates.values() for p in own))}
@@ -181,7 +197,12 @@ class MultimodalTask(Configurable, LightningModule, ABC):
             *(group for name, (own, rate) in rates.items() for group in self._decaying(f"{name}_", own, rate)),
             {"name": "fusion", "params": fusion, "weight_decay": 0.0, "lr": self.fusion_learning_rate or self.learning_rate},
         ]
-        optimizer = AdamW([g for g in groups if g["params"]], lr=self.learning_rate)
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in apart]
+        optimizer: Optimizer = AdamW([g for g in groups if g["params"]], lr=self.learning_rate)
+        if self.circuit_optimizer is not None:
+            own = self.circuit_optimizer.bind([{"name": "circuits", "params": list(circuits.values())}])
+            optimizer = Together([optimizer, own])
         return [optimizer], [{"scheduler": self._schedule(optimizer), "interval": "step"}]
 
     def _decaying(self, name: str, parameters: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
