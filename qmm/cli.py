@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib import import_module
 
 from qmm.errors import InputError
 from qmm.suggestions import did_you_mean
@@ -14,7 +15,18 @@ COMMANDS = {
     "circuit": "draw, count and cost a fusion's circuits; `circuit sweep`: over qubits and layers",
     "backends": "run a checkpoint on simulators with noise, on hardware: values, predictions, costs",
     "study": "compare arms over seeds; resumable",
+    "crossval": "compare arms on the same folds of the training split, in whole groups; resumable",
+    "select": "choose features that say much and repeat little, as an overlay for fit",
 }
+_HOMES = {
+    "predict": "qmm.predicting",
+    "circuit": "qmm.costs.cli",
+    "backends": "qmm.backends.cli",
+    "study": "qmm.study.cli",
+    "crossval": "qmm.validation.cli",
+    "select": "qmm.discrete.selection",
+}
+"""Whose `main` takes a command's arguments; the others are TrainingCLI's."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -24,29 +36,15 @@ def main(args: list[str] | None = None) -> None:
         prog="qmm",
         description="Multimodal quantum language models. `qmm COMMAND --help` tells the rest.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:14}{text}" for name, text in COMMANDS.items()),
     )
     top.add_argument("command", metavar="COMMAND")
     command = top.parse_args(given[:1]).command
     if command not in COMMANDS:
         top.error(f"there is no command {command!r}{did_you_mean(command, COMMANDS)}; `qmm --help` lists them")
     try:  # each command imports what it needs: Lightning alone takes seconds
-        if command == "predict":
-            from qmm.predicting import main as predict
-
-            predict(given[1:])
-        elif command == "circuit":
-            from qmm.costs.cli import main as circuit
-
-            circuit(given[1:])
-        elif command == "backends":
-            from qmm.backends.cli import main as backends
-
-            backends(given[1:])
-        elif command == "study":
-            from qmm.study.cli import main as study
-
-            study(given[1:])
+        if command in _HOMES:
+            import_module(_HOMES[command]).main(given[1:])
         else:
             from qmm.training.cli import TrainingCLI
 
