@@ -54,14 +54,14 @@ def layers_of(circuit: CompiledCircuit) -> list[Layer]:
     return circuit._made["layers"]
 
 
-def compile_plan(circuit: CompiledCircuit, groups: Sequence[Sequence[int]]) -> Plan:
-    """A pass for groups of weights, each weight in one of them, all of them in some gate."""
+def compile_plan(circuit: CompiledCircuit, groups: Sequence[Sequence[int]], whole: bool = False) -> Plan:
+    """A pass for groups of weights, each weight in one of them, all of them in some gate; `whole`: to the circuit's end."""
     layers = layers_of(circuit)
     member = {weight: number for number, group in enumerate(groups) for weight in group}
     found = [[e for e in effects(layer, circuit.circuit.weights) if e.weight in member] for layer in layers]
-    last = max((place for place, own in enumerate(found) if own), default=-1)
+    last = len(layers) - 1 if whole else max((place for place, own in enumerate(found) if own), default=-1)
     layers, found = layers[: last + 1], found[: last + 1]
-    end = {member[effect.weight]: place for place, own in enumerate(found) for effect in own}
+    end = {member[effect.weight]: last if whole else place for place, own in enumerate(found) for effect in own}
     known = set[int]()
     split: list[tuple[list[Effect], list[Effect]]] = []
     for own in found:
@@ -105,13 +105,15 @@ def _stops(groups: Any, member: dict[int, int], end: dict[int, int], turns: Turn
     return Plan(tuple(orders), tuple(stops), turns, most)
 
 
-def plan(circuit: CompiledCircuit, groups: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype) -> Plan:
+def plan(
+    circuit: CompiledCircuit, groups: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype, whole: bool = False
+) -> Plan:
     """`compile_plan`, once for each device and real `dtype`."""
-    key = ("tangents", tuple(map(tuple, groups)))
+    key = ("derivatives", tuple(map(tuple, groups)), whole)
     placed = (*key, device, dtype)
     if placed not in circuit._made:
         if key not in circuit._made:
-            circuit._made[key] = compile_plan(circuit, groups)
+            circuit._made[key] = compile_plan(circuit, groups, whole)
         circuit._made[placed] = convert(circuit._made[key], device, dtype)
     return circuit._made[placed]
 

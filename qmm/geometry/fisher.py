@@ -46,7 +46,7 @@ def fubini_study(
     Raises InputError for an unknown kind, blocks that do not fit, or no samples; CircuitError as `expectations` does.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
-    inputs, weights = _checked(compiled, inputs, weights)
+    inputs, weights = checked(compiled, inputs, weights)
     own = plan(compiled, _groups(compiled, kind, blocks), inputs.device, inputs.dtype)
     batch, n_weights = len(inputs), weights.shape[-1]
     if not compiled.circuit.inputs and weights.ndim == 1:
@@ -75,7 +75,7 @@ def tangents(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights: Tensor
     Arguments and errors as in `fubini_study`.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
-    inputs, weights = _checked(compiled, inputs, weights)
+    inputs, weights = checked(compiled, inputs, weights)
     own = plan(compiled, _groups(compiled, "full", None), inputs.device, inputs.dtype)
     size = 2**compiled.circuit.quantum_circuit.num_qubits
     made = weights.new_zeros((len(inputs), weights.shape[-1], size), dtype=weights.dtype.to_complex())
@@ -104,7 +104,8 @@ def weight_blocks(circuit: Circuit | CompiledCircuit) -> list[list[int]]:
     return [list(block) for block in compiled._made["weight blocks"]]
 
 
-def _checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and weights, detached, in one precision and on one device. Raises what `fubini_study` says of them."""
     check_shapes(circuit.circuit, inputs, weights)
     if not len(inputs):
         raise InputError("a metric of no samples; give (B, n_inputs) inputs with B of at least 1")
@@ -112,6 +113,14 @@ def _checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple
     inputs, weights = inputs.detach().to(weights.device, real), weights.detach().to(real)
     check_finite(circuit.circuit, inputs, weights)
     return inputs, weights
+
+
+def entries(circuit: CompiledCircuit, kind: str, blocks: Sequence[Sequence[int]] | None = None) -> Tensor:
+    """(W, W) bool: which entries of a metric of this kind are not taken to be 0. Raises InputError as `fubini_study` does."""
+    groups, wanted = _groups(circuit, kind, blocks), torch.eye(len(circuit.circuit.weights), dtype=torch.bool)
+    for group in () if kind == "diagonal" else groups:
+        wanted[torch.tensor(group)[:, None], torch.tensor(group)] = True
+    return wanted
 
 
 def _groups(circuit: CompiledCircuit, kind: str, blocks: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:

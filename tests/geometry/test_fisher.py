@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import PauliEvolutionGate, UnitaryGate
+from qiskit.circuit import Parameter
 from qiskit.primitives import StatevectorEstimator
-from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
+from qiskit.quantum_info import Statevector
 from qiskit_machine_learning.gradients import QFI, LinCombQGT
 from torch import Tensor
 
@@ -16,42 +15,6 @@ from qmm.geometry import fubini_study, tangents, weight_blocks
 from qmm.quantum import Circuit, CircuitError, CompiledCircuit
 
 _STEP = 1e-5
-
-
-def layered(n_qubits: int = 3, layers: int = 2, upload: bool = False) -> Circuit:
-    """Angles, then RY, RZ and a ring of CX, over and over; with `upload` the angles come again in each layer."""
-    circuit = QuantumCircuit(n_qubits)
-    x, w = ParameterVector("x", n_qubits), iter(ParameterVector("w", 2 * n_qubits * layers))
-    for layer in range(layers):
-        for qubit in range(n_qubits):
-            if upload or not layer:
-                circuit.rx(x[qubit], qubit)
-            circuit.ry(next(w), qubit)
-            circuit.rz(next(w), qubit)
-        for qubit in range(n_qubits):
-            circuit.cx(qubit, (qubit + 1) % n_qubits)
-    return Circuit.of(circuit, list(x), observables=["Z" * n_qubits])
-
-
-def motley(n_qubits: int = 5) -> Circuit:
-    """Shared weights, weights in two places of an angle, angles that are no affine functions, gates of all kinds."""
-    x, (a, b, c, d, e), unused = Parameter("x"), (Parameter(name) for name in "abcde"), Parameter("unused")
-    circuit = QuantumCircuit(n_qubits)
-    circuit.ry(a, 0)
-    circuit.rx(x + 2 * a, 0)
-    circuit.h(range(1, n_qubits))
-    circuit.rz(b * x, 1)
-    circuit.rzz(b, 0, 1)
-    circuit.cp(c, 1, 2)
-    circuit.append(UnitaryGate(random_unitary(4, seed=1)), [4, 2])
-    circuit.crx(c + d, 2, 0)
-    circuit.u(d, a, 0.3, 3)
-    circuit.rx((x * e).sin(), 3)
-    circuit.append(PauliEvolutionGate(SparsePauliOp(["XXZ", "ZIX"], [0.3, -0.7]), time=e), [0, 1, 4])
-    circuit.ry(d, 4)
-    circuit.cx(4, 1)
-    circuit.rxx(e, 1, 3)
-    return Circuit.of(circuit, [x], [a, b, unused, c, d, e], observables=["Z" * n_qubits])
 
 
 def by_differences(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -68,14 +31,7 @@ def by_differences(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     return torch.tensor((derivatives.conj() @ derivatives.T - np.outer(overlaps, overlaps.conj())).real)
 
 
-def angles(circuit: Circuit, batch: int, per_sample: bool = False, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(batch, len(circuit.inputs), generator=generator, dtype=torch.float64)
-    size = (batch, len(circuit.weights)) if per_sample else (len(circuit.weights),)
-    return inputs, torch.randn(size, generator=generator, dtype=torch.float64)
-
-
-def test_is_a_quarter_of_qiskits_quantum_fisher_information() -> None:
+def test_is_a_quarter_of_qiskits_quantum_fisher_information(layered, angles):
     circuit = layered()
     inputs, weights = angles(circuit, 2)
     qfi = QFI(LinCombQGT(StatevectorEstimator()))
@@ -86,7 +42,7 @@ def test_is_a_quarter_of_qiskits_quantum_fisher_information() -> None:
         assert np.allclose(4 * own, expected, rtol=0, atol=1e-8)
 
 
-def test_closed_form_of_a_rotated_qubit() -> None:
+def test_closed_form_of_a_rotated_qubit():
     """RY(theta) then RZ(phi): diag(1, sin(theta)**2) / 4, the metric of the Bloch sphere."""
     theta, phi = Parameter("theta"), Parameter("phi")
     circuit = QuantumCircuit(1)
@@ -100,8 +56,7 @@ def test_closed_form_of_a_rotated_qubit() -> None:
 
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # Qiskit's own matrix of a time evolution
 @pytest.mark.parametrize("per_sample", [False, True])
-@pytest.mark.parametrize("circuit", [motley(), motley(9), layered(4, 2, upload=True)], ids=["motley", "nine", "upload"])
-def test_agrees_with_differences_of_qiskits_states(circuit: Circuit, per_sample: bool) -> None:
+def test_agrees_with_differences_of_qiskits_states(circuit, per_sample, angles):
     inputs, weights = angles(circuit, 2, per_sample)
     found = fubini_study(circuit, inputs, weights)
     for row, own, metric in zip(inputs, weights.expand(2, -1), found, strict=True):
@@ -109,8 +64,7 @@ def test_agrees_with_differences_of_qiskits_states(circuit: Circuit, per_sample:
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-@pytest.mark.parametrize("circuit", [motley(), layered(4, 3, upload=True)], ids=["motley", "upload"])
-def test_blocks_diagonal_mean_and_tangents_are_parts_of_the_full_metric(circuit: Circuit, per_sample: bool) -> None:
+def test_blocks_diagonal_mean_and_tangents_are_parts_of_the_full_metric(circuit, per_sample, angles):
     inputs, weights = angles(circuit, 3, per_sample)
     full = fubini_study(circuit, inputs, weights)
     assert torch.allclose(fubini_study(circuit, inputs, weights, "diagonal"), full.diagonal(dim1=1, dim2=2), atol=1e-13)
@@ -128,7 +82,7 @@ def test_blocks_diagonal_mean_and_tangents_are_parts_of_the_full_metric(circuit:
     assert torch.allclose((moved @ moved.mH).real, full, rtol=0, atol=1e-13)
 
 
-def test_batches_larger_than_a_chunk_and_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_larger_than_a_chunk_and_single_precision(monkeypatch, layered, angles):
     circuit = CompiledCircuit(layered(4, 2))
     inputs, weights = angles(circuit.circuit, 7)
     expected = fubini_study(circuit, inputs, weights)
@@ -140,7 +94,7 @@ def test_batches_larger_than_a_chunk_and_single_precision(monkeypatch: pytest.Mo
     assert torch.allclose(single.double(), expected, rtol=0, atol=1e-6)
 
 
-def test_samples_that_do_not_differ_and_weights_without_gates() -> None:
+def test_samples_that_do_not_differ_and_weights_without_gates():
     weight, idle = Parameter("weight"), Parameter("idle")
     circuit = QuantumCircuit(1)
     circuit.ry(weight, 0)
@@ -153,7 +107,7 @@ def test_samples_that_do_not_differ_and_weights_without_gates() -> None:
     assert not tangents(still, torch.zeros(3, 0), torch.zeros(1)).any()
 
 
-def test_refuses_what_it_cannot_do() -> None:
+def test_refuses_what_it_cannot_do(layered, angles):
     circuit = layered()
     inputs, weights = angles(circuit, 2)
     with pytest.raises(InputError, match="kind='half'; choose one of full, block, diagonal"):
