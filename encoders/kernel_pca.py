@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
-from qmm.circuits import FeatureMap, ZZEncoding
+from qmm.circuits import DenseAngleEncoding, FeatureMap
 from qmm.contracts import RunsCircuits
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit, ExactBackend, Probabilities, states
@@ -167,7 +167,7 @@ class RBFKernelPCA(KernelPCA):
         features: int,
         landmarks: int = 128,
         inputs: int = 6,
-        bandwidth: float = 1.0,
+        bandwidth: float = 0.5,
         seed: int = 0,
         low: float = 0.0,
         high: float = math.pi,
@@ -190,7 +190,8 @@ class QuantumKernelPCA(KernelPCA, RunsCircuits):
         features: Number of components, k.
         landmarks: At most so many.
         inputs: Principal components that enter the feature map, at most.
-        feature_map: By default ZZEncoding.
+        feature_map: By default DenseAngleEncoding, whose kernel is a product over qubits; it served best on a held-out part of the
+            training splits of mosi-features and of digits, where that of ZZEncoding was next to 0 off the diagonal.
         bandwidth: The components are squashed into [0, pi * bandwidth].
         fit_exactly: Whether `fit` simulates the circuits.
         seed: Of the landmarks.
@@ -208,7 +209,7 @@ class QuantumKernelPCA(KernelPCA, RunsCircuits):
         landmarks: int = 128,
         inputs: int = 6,
         feature_map: FeatureMap | None = None,
-        bandwidth: float = 1.0,
+        bandwidth: float = 0.5,
         fit_exactly: bool = True,
         seed: int = 0,
         low: float = 0.0,
@@ -217,7 +218,7 @@ class QuantumKernelPCA(KernelPCA, RunsCircuits):
         whiten: bool = True,
     ):
         super().__init__(features, landmarks, inputs, bandwidth, seed, low, high, gain, whiten)
-        self.feature_map, self.fit_exactly = copy.deepcopy(feature_map) or ZZEncoding(), fit_exactly
+        self.feature_map, self.fit_exactly = copy.deepcopy(feature_map) or DenseAngleEncoding(), fit_exactly
 
     def build(self, in_features: int) -> None:
         super().build(in_features)
