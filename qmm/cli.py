@@ -18,6 +18,7 @@ COMMANDS = {
     "study": "compare arms over seeds; resumable",
     "crossval": "compare arms on the same folds of the training split, in whole groups; resumable",
     "select": "choose features that say much and repeat little, as an overlay for fit",
+    "search": "search fusion circuits under a budget of gates, against counterparts tuned as long; resumable",
 }
 _HOMES = {
     "predict": "qmm.predicting",
@@ -26,7 +27,8 @@ _HOMES = {
     "trainability": "qmm.trainability.cli",
     "study": "qmm.study.cli",
     "crossval": "qmm.validation.cli",
-    "select": "qmm.discrete.selection",
+    "select": "qmm.discrete.select_cli",
+    "search": "qmm.search.cli",
 }
 """Whose `main` takes a command's arguments; the others are TrainingCLI's."""
 
