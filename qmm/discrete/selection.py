@@ -1,6 +1,5 @@
-"""`python -m qmm.discrete.selection`: which features of each modality to keep, as a configuration's encoders make them."""
+"""Which features of each modality to keep, as a configuration's encoders make them."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,11 @@ from qmm.discrete.problem import Choice, Problem
 from qmm.discrete.solver import Solver
 from qmm.errors import InputError
 from qmm.feature_cache import FeatureCache, encoder_fingerprint
-from qmm.files import write_json
 from qmm.types import Batch, Features
 
 Floats = NDArray[np.float64]
-_NAMED = ("vision", "audio", "text")
+NAMED = ("vision", "audio", "text")
+"""Modalities that MultimodalModel has arguments for; it takes the others in a dictionary."""
 
 
 class Pooled(NamedTuple):
@@ -47,25 +46,6 @@ class Selected(NamedTuple):
     relevant: Choice
     """What the most relevant features alone would have been, to compare with."""
     seconds: float
-
-
-def main(args: Sequence[str]) -> None:
-    """Selects, prints what was found, and writes it where it is asked to."""
-    options, rest = _parser().parse_known_args(args)
-    wanted = _wanted(options.keep)
-    solver = named_solver(options.solver)
-    pooled = read_features(rest, list(wanted))
-    found = select(pooled, wanted, solver, options.balance, options.candidates, options.redundancy)
-    print(found.choice.report())
-    print(f"  of {len(pooled.targets):,} samples ({pooled.left_out:,} left out), {found.seconds:.2f} s")
-    print(f"the most relevant features alone: objective {found.relevant.objective:.6g}")
-    for modality, indices in found.indices.items():
-        print(f"{modality}: {indices}")
-    if options.json:
-        content = {"indices": found.indices, "objective": found.choice.objective, "feasible": found.choice.feasible}
-        write_json(Path(options.json), content | found.choice.terms | {"solver": options.solver, "balance": options.balance})
-    if not found.choice.feasible:
-        raise InputError(f"the solver found no choice as asked for: {'; '.join(found.choice.violations)}; take another solver")
 
 
 def select(
@@ -145,14 +125,12 @@ def _solvers() -> list[type[Solver]]:
 
 
 @torch.no_grad()
-def read_features(args: Sequence[str], modalities: Sequence[str]) -> Pooled:
-    """The training split of a configuration (flags of `qmm fit`), encoded; with `--cache`, features of frozen encoders are kept
-    there, and taken from there."""
-    from qmm.costs.configuration import parse
+def read_features(plain: Mapping[str, Any], modalities: Sequence[str]) -> Pooled:
+    """The training split of a configuration (`qmm.costs.configuration.parse`), encoded; with `cache`, features of frozen
+    encoders are kept there, and taken from there."""
     from qmm.training.caching import fill
     from qmm.training.cli import instantiate
 
-    plain = parse(args, "qmm.discrete.selection")
     if not plain.get("data"):
         raise InputError("no data: give a configuration with it, e.g. `--config configs/mosi.yaml`")
     encoders = _encoders(plain, modalities)
@@ -184,10 +162,8 @@ def _encoders(plain: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
 
         found = {m: branch.encoder for m, branch in load(plain["ckpt_path"]).model.branches.items()}
     else:
-        model = _arguments(plain["model"]["init_args"]["model"])
-        branches = {m: model.get(m) for m in _NAMED} | (model.get("others") or {})
-        wanted = {m: branch for m, branch in branches.items() if branch and m in modalities}
-        found = {m: instantiate(Encoder, _arguments(branch)["encoder"]) for m, branch in wanted.items()}
+        wanted = {m: branch for m, branch in branches(plain).items() if m in modalities}
+        found = {m: instantiate(Encoder, branch["encoder"]) for m, branch in wanted.items()}
     missing = [m for m in modalities if m not in found]
     if missing:
         raise InputError(
@@ -201,6 +177,13 @@ def _encoders(plain: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
                 file=sys.stderr,
             )
     return {m: found[m] for m in modalities}
+
+
+def branches(plain: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The arguments of each modality's Branch in a parsed configuration."""
+    model = _arguments(plain["model"]["init_args"]["model"])
+    named = {m: model.get(m) for m in NAMED} | (model.get("others") or {})
+    return {modality: _arguments(branch) for modality, branch in named.items() if branch}
 
 
 def _arguments(config: Any) -> Mapping[str, Any]:
@@ -235,45 +218,3 @@ def _encode(loader: Any, encoders: Mapping[str, Encoder], what: str) -> Pooled:
         )
     found = np.concatenate(targets)
     return Pooled({m: np.concatenate(own) for m, own in rows.items()}, found, total - len(found))
-
-
-def _wanted(given: Sequence[str]) -> dict[str, int]:
-    found = {}
-    for text in given:
-        modality, _, number = text.partition("=")
-        if not number.isdigit() or int(number) < 1:
-            raise InputError(f"--keep {text}: give MODALITY=NUMBER, vision=4 for instance")
-        found[modality] = int(number)
-    return found
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m qmm.discrete.selection",
-        description="Select features of each modality that say much of the target and little of each other, by solving a "
-        "quadratic problem over bits (doi:10.1109/TPAMI.2005.159, arXiv:2203.13261).",
-        epilog="Every other flag is one of `qmm fit`: --config FILE (again for overlays), --ckpt_path FILE for trained "
-        "encoders, --cache FOLDER for features of frozen ones.",
-        usage="python -m qmm.discrete.selection --config FILE --keep MODALITY=NUMBER ... [options]",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--keep", nargs="+", required=True, metavar="MODALITY=NUMBER", help="vision=4 audio=4, for instance")
-    parser.add_argument(
-        "--solver",
-        default="TabuSearch",
-        help="a class of qmm.discrete, or YAML with class_path, init_args (default: TabuSearch)",
-    )
-    parser.add_argument("--balance", type=float, default=1.0, help="how much redundancy weighs (default: 1)")
-    parser.add_argument("--candidates", type=int, help="look at so many features of each modality, the most relevant ones")
-    parser.add_argument(
-        "--redundancy", choices=("bins", "correlation"), default="bins", help="how it is measured (default: bins)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write indices and numbers there")
-    return parser
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"qmm.discrete.selection: {error}")

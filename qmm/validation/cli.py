@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from qmm.errors import InputError
 from qmm.study.plan import Config, Study
@@ -55,30 +58,35 @@ def _plan(options: argparse.Namespace) -> CrossValidation:
 
 def _check(validation: CrossValidation) -> str | None:
     """The column that groups are named by, if any. Every arm's configuration is read once, before anything runs."""
-    import json
-
     groups = []
     for configs in validation.study.arms.values():
-        flags = [part for config in configs for part in ("--config", str(config))]
-        data = _parsed(flags).get("data") or {}
+        data = _data(configs)
         if not data:
             raise InputError("no data: give a configuration with it, e.g. `--config configs/quickstart.yaml`")
-        overlay = validation.overlay(0)["data"]["init_args"]
+        overlay = validation.overlay(0)
         try:
-            data = _parsed([*flags, *(f"--data.init_args.{key}={json.dumps(value)}" for key, value in overlay.items())])["data"]
+            data = _data((*configs, overlay))
         except SystemExit as end:
             raise InputError(
-                f"{data['class_path']} does not take {', '.join(overlay)}, by which folds are held out; take a data module of "
-                "qmm.data (groups: one that reads users' files), or derive from MultimodalDataModule"
+                f"{data['class_path']} does not take {', '.join(overlay['data']['init_args'])}, by which folds are held out; "
+                "take a data module of qmm.data (groups: one that reads users' files), or derive from MultimodalDataModule"
             ) from end
         groups.append((data.get("init_args") or {}).get("group"))
     return groups[0]
 
 
-def _parsed(flags: list[str]) -> Mapping[str, Any]:
+def _data(configs: Sequence[Config]) -> Mapping[str, Any]:
+    """What configurations say of the data; exits, as argparse does, where there is no such argument."""
     from qmm.training.cli import ConfigurationCLI  # Lightning, which takes seconds
 
-    return ConfigurationCLI(flags, "qmm crossval").config.as_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        flags = []
+        for number, config in enumerate(configs):
+            path = Path(folder) / f"{number}.yaml"
+            if isinstance(config, dict):
+                path.write_text(yaml.safe_dump(config))
+            flags += ["--config", str(path if isinstance(config, dict) else config)]
+        return ConfigurationCLI(flags, "qmm crossval").config.as_dict().get("data") or {}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""`python -m qmm.discrete.selection`: features of a configuration's data -> their indices."""
+"""`qmm select`: features of a configuration's data -> their indices, and an overlay that a training takes."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import yaml
 
+from qmm.costs.configuration import parse
 from qmm.discrete import Exhaustive, feature_selection, redundancy, relevance
-from qmm.discrete.selection import Pooled, main, named_solver, read_features, select
+from qmm.discrete.problem import Choice
+from qmm.discrete.select_cli import main, overlay
+from qmm.discrete.selection import Pooled, Selected, named_solver, read_features, select
+from qmm.encoders import SelectingCompressor
 from qmm.errors import InputError
+from qmm.training.cli import TrainingCLI
 
 WIDTHS = {"vision": 6, "audio": 5}
 
@@ -57,7 +62,8 @@ def test_the_command_keeps_what_says_the_class_and_no_copy(
     configuration: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "found" / "selection.json"
-    main([*configuration, "--keep", "vision=2", "audio=1", "--solver", "Exhaustive", "--json", str(out)])
+    files = ["--json", str(out), "--out", str(tmp_path / "found" / "selection.yaml")]
+    main([*configuration, "--keep", "vision=2", "audio=1", "--solver", "Exhaustive", *files])
     found = json.loads(out.read_text())
     assert found["indices"]["audio"] == [1]
     assert len({2, 4} & set(found["indices"]["vision"])) == 1
@@ -68,8 +74,36 @@ def test_the_command_keeps_what_says_the_class_and_no_copy(
     assert "of 200 samples" in shown
 
 
+def test_a_training_takes_the_overlay(configuration: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its angles are the features selected, within the range of the compressor that stood there."""
+    narrow = tmp_path / "narrow.yaml"
+    vision = {"compressor": {"init_args": {"low": -1.0, "high": 1.0}}}
+    narrow.write_text(yaml.safe_dump({"model": {"init_args": {"model": {"vision": vision}}}}))
+    out = tmp_path / "selection.yaml"
+    flags = [*configuration, "--config", str(narrow)]
+    main([*flags, "--keep", "vision=3", "--solver", "Exhaustive", "--out", str(out)])
+    chosen = yaml.safe_load(out.read_text())["model"]["init_args"]["model"]["vision"]["compressor"]["init_args"]["indices"]
+    monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda self, subcommand: None)
+    model = TrainingCLI(["fit", *flags, "--config", str(out), "--runs", str(tmp_path)]).model.model
+    compressor = model.branches["vision"].compressor
+    assert isinstance(compressor, SelectingCompressor)
+    assert (compressor.indices, compressor.low, compressor.high) == (chosen, -1.0, 1.0)
+    assert type(model.branches["audio"].compressor).__name__ == "LinearCompressor"
+    assert model.fusion.widths == {"vision": 3, "audio": 2}
+
+
+def test_modalities_of_other_names_are_written_whole() -> None:
+    compressor = {"class_path": "qmm.encoders.LinearCompressor", "init_args": {"features": 2, "gain": 0.5}}
+    branch = {"encoder": {"class_path": "qmm.encoders.VectorEncoder", "init_args": {"dim": 4}}, "compressor": compressor}
+    plain = {"model": {"init_args": {"model": {"others": {"lidar": branch, "radar": branch}, "audio": branch}}}}
+    choice = Choice("", (), (), 0.0, 0.0, {}, ())
+    made = overlay(plain, Selected({"radar": [1, 3]}, choice, choice, 0.0))["model"]["init_args"]["model"]
+    selecting = {"class_path": "qmm.encoders.SelectingCompressor", "init_args": {"indices": [1, 3], "gain": 0.5}}
+    assert made == {"others": {"lidar": branch, "radar": {**branch, "compressor": selecting}}}
+
+
 def test_features_are_those_of_the_training_split_standardised_but_not_cut(configuration: list[str]) -> None:
-    pooled = read_features(configuration, ["audio", "vision"])
+    pooled = read_features(parse(configuration, "qmm select"), ["audio", "vision"])
     assert list(pooled.features) == ["audio", "vision"]
     assert pooled.features["vision"].shape == (200, 6)
     np.testing.assert_allclose(pooled.features["vision"].std(0), 1, atol=0.02)
@@ -130,12 +164,15 @@ def test_a_trained_encoder_without_its_checkpoint_is_told(
     overlay.write_text(
         yaml.safe_dump({"model": {"init_args": {"model": {"vision": {"encoder": {"init_args": {"hidden": [8, 3]}}}}}}})
     )
-    main([*configuration, "--config", str(overlay), "--keep", "vision=1", "--solver", "Exhaustive"])
+    main(
+        [*configuration, "--config", str(overlay), "--keep", "vision=1", "--solver", "Exhaustive", "--out", str(tmp_path / "o")]
+    )
     assert "the encoder of vision is trained, and no checkpoint is given" in capsys.readouterr().err
 
 
 def test_features_of_a_checkpoints_encoders(trained: Path) -> None:
-    pooled = read_features(["--ckpt_path", str(trained / "checkpoints" / "last.ckpt")], ["vision", "text"])
+    plain = parse(["--ckpt_path", str(trained / "checkpoints" / "last.ckpt")], "qmm select")
+    pooled = read_features(plain, ["vision", "text"])
     assert {m: values.shape[1] for m, values in pooled.features.items()} == {"vision": 16, "text": 16}
     assert len(pooled.targets) + pooled.left_out == 48
     assert pooled.left_out > 0  # a fifth of each modality is missing
