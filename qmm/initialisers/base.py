@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,16 +10,30 @@ from torch import Tensor
 from qmm.config import Configurable
 from qmm.quantum import Circuit
 
+if TYPE_CHECKING:
+    from qmm.initialisers.landscape import Landscape
+
 
 class Initialiser(Configurable, ABC):
     """Draws the weights that a circuit's training starts from."""
 
     reference = ""
     """Where it was published."""
+    searches: bool = False
+    """Whether it looks at a model's loss to start its circuits (`improve`)."""
 
     def see(self, circuit: Circuit, inputs: Tensor) -> "Initialiser":
         """The initialiser to draw from once a circuit's inputs (B, n_inputs) on training data are known: itself."""
         return self
+
+    def improve(self, landscape: "Landscape", start: Tensor, generator: torch.Generator) -> tuple[Tensor, str]:
+        """Better weights (W,) than the drawn ones, for a model and its data, and in words what was done; asked only of those
+        that say `searches`."""
+        raise NotImplementedError(f"{type(self).__name__} searches for nothing")
+
+    def first(self, circuit: Circuit, generator: torch.Generator) -> Tensor:
+        """(1, W): what is drawn before `improve`."""
+        return self.draw(circuit, generator)
 
     @abstractmethod
     def draw(self, circuit: Circuit, generator: torch.Generator, count: int = 1) -> Tensor:
