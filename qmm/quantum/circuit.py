@@ -95,7 +95,8 @@ class Circuit(NamedTuple):
         if len(set(named)) < len(named):
             twice = sorted({p.name for p in named if named.count(p) > 1})
             raise CircuitError(f"parameters named twice among inputs and weights: {', '.join(twice)}; name each once")
-        unknown = [p.name for p in self.quantum_circuit.parameters if p not in set(named)]
+        known = set(named)
+        unknown = [p.name for p in self.quantum_circuit.parameters if p not in known]
         if unknown:
             raise CircuitError(f"parameters that are neither input nor weight: {', '.join(unknown)}; list each in one")
         if isinstance(self.observables, Probabilities):
