@@ -75,7 +75,8 @@ class ConfiguredFusion(Family):
         if read != OWN:
             circuit = circuit._replace(observables=(observable(read, circuit.quantum_circuit.num_qubits),))
         circuit = felt(circuit)
-        kept = [found.circuit.circuit.weights.index(weight) for weight in circuit.weights]
+        places = {weight: place for place, weight in enumerate(found.circuit.circuit.weights)}
+        kept = [places[weight] for weight in circuit.weights]
 
         def own(seed: int) -> Tensor:
             return _own_starts(sized.fusion, name, count, seed)[:, kept]

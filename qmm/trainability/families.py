@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
+from torch import Tensor
 
 from qmm.circuits import Ansatz, HardwareEfficient, drop_unfelt
 from qmm.config import Configurable, to_config
@@ -61,42 +62,60 @@ class RandomAxes(Family):
             raise InputError("random circuits have no read-out of their own; name an observable, 'zz' for instance")
         if self.block and depth % self.block:
             raise InputError(f"{depth} layers in blocks of {self.block}; give a depth that is a multiple of it")
-        axes = torch.randint(3, (count, depth, qubits), generator=torch.Generator().manual_seed(seed))
-        for first in range(0, depth, self.block) if self.block else ():
-            half, end = first + self.block // 2, first + self.block  # type: ignore[operator]
-            axes[:, half:end] = axes[:, first:half].flip(1)
-        axes = axes.flatten(1)
-        weights = [Parameter(f"{layer}.r{qubit}") for layer in range(depth) for qubit in range(qubits)]
-        operator = observable(read, qubits)
-        every = [(Parameter(f"{w.name}{axis}"), axis) for w in weights for axis in _AXES]
-        merged = self._circuit(qubits, depth, [every[3 * i : 3 * i + 3] for i in range(len(weights))])
-        compiled = CompiledCircuit(Circuit.of(merged, (), [parameter for parameter, _ in every], [operator]))
-        drawn = ["".join(_AXES[axis] for axis in row) for row in axes.tolist()]
-        circuits = [self._single(qubits, depth, weights, row, operator) for row in drawn]
-        columns = 3 * torch.arange(len(weights)) + axes
+        drawn = _random_axes(qubits, depth, self.block, count, seed)
+        read_out = (observable(read, qubits),)
+        compiled = CompiledCircuit(Circuit.of(drawn.merged, (), drawn.merged_weights, read_out))
+        # not by `Circuit.of`, whose checks take longer than all the rest, for hundreds of circuits that are alike
+        circuits = [Circuit(circuit, (), drawn.weights, read_out) for circuit in drawn.circuits]
+        columns = len(_AXES) * torch.arange(len(drawn.weights)) + drawn.axes
         return Ensemble(compiled, torch.zeros(count, 0, dtype=torch.float64), circuits, columns)
 
-    def _single(self, qubits: int, depth: int, weights: list[Parameter], axes: str, operator: SparsePauliOp) -> Circuit:
-        """Not by `Circuit.of`, whose checks take longer than all the rest, for hundreds of circuits that are alike."""
-        turns = [[(weight, axis)] for weight, axis in zip(weights, axes, strict=True)]
-        return Circuit(self._circuit(qubits, depth, turns), (), tuple(weights), (operator,))
 
-    def _circuit(self, qubits: int, depth: int, turns: list[list[tuple[Parameter, str]]]) -> QuantumCircuit:
-        circuit = QuantumCircuit(qubits)
+class _Drawn(NamedTuple):
+    """Random circuits, and the one that they are all cases of."""
+
+    axes: Tensor
+    """(C, W), 0 to 2: of each weight's rotation."""
+    weights: tuple[Parameter, ...]
+    circuits: list[QuantumCircuit]
+    merged: QuantumCircuit
+    merged_weights: list[Parameter]
+    """Three for each weight, one about each axis."""
+
+
+@lru_cache(maxsize=1)
+def _random_axes(qubits: int, depth: int, block: int | None, count: int, seed: int) -> _Drawn:
+    """Kept for the next observable."""
+    axes = torch.randint(3, (count, depth, qubits), generator=torch.Generator().manual_seed(seed))
+    for first in range(0, depth, block) if block else ():
+        half, end = first + block // 2, first + block  # type: ignore[operator]
+        axes[:, half:end] = axes[:, first:half].flip(1)
+    flat = axes.flatten(1)
+    weights = tuple(Parameter(f"{layer}.r{qubit}") for layer in range(depth) for qubit in range(qubits))
+    every = [[(Parameter(f"{weight.name}{axis}"), axis) for axis in _AXES] for weight in weights]
+    rows = [[[(weight, _AXES[axis])] for weight, axis in zip(weights, row, strict=True)] for row in flat.tolist()]
+    circuits = [_layers(qubits, depth, block, row) for row in rows]
+    merged_weights = [parameter for turns in every for parameter, _ in turns]
+    return _Drawn(flat, weights, circuits, _layers(qubits, depth, block, every), merged_weights)
+
+
+def _layers(qubits: int, depth: int, block: int | None, turns: list[list[tuple[Parameter, str]]]) -> QuantumCircuit:
+    """`turns`: for each layer, and in it each qubit, rotations with their axes."""
+    circuit = QuantumCircuit(qubits)
+    for qubit in range(qubits):
+        circuit.ry(math.pi / 4, qubit)
+    rotate = {"x": circuit.rx, "y": circuit.ry, "z": circuit.rz}
+    pairs = [(qubit, qubit + 1) for qubit in range(qubits - 1)]
+    for layer in range(depth):
+        undoes = block is not None and layer % block >= block // 2
+        for pair in reversed(pairs) if undoes else ():
+            circuit.cz(*pair)
         for qubit in range(qubits):
-            circuit.ry(math.pi / 4, qubit)
-        rotate = {"x": circuit.rx, "y": circuit.ry, "z": circuit.rz}
-        pairs = [(qubit, qubit + 1) for qubit in range(qubits - 1)]
-        for layer in range(depth):
-            undoes = self.block is not None and layer % self.block >= self.block // 2
-            for pair in reversed(pairs) if undoes else ():
-                circuit.cz(*pair)
-            for qubit in range(qubits):
-                for parameter, axis in turns[layer * qubits + qubit]:
-                    rotate[axis](parameter, qubit)
-            for pair in () if undoes else pairs:
-                circuit.cz(*pair)
-        return circuit
+            for parameter, axis in turns[layer * qubits + qubit]:
+                rotate[axis](parameter, qubit)
+        for pair in () if undoes else pairs:
+            circuit.cz(*pair)
+    return circuit
 
 
 class AnsatzLayers(Family):
