@@ -1,6 +1,7 @@
 """Features with classes, to compare compressors on: real ones, as a configuration's encoders make them, and embedded ones."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,5 +81,7 @@ def _encoded(loader: Any, encoders: Mapping[str, Encoder]) -> dict[str, Part]:
     return {m: Part(torch.cat(features[m]), torch.cat(classes[m]).numpy()) for m in encoders}
 
 
+@cache
 def read(name: str) -> dict[str, FeatureSet]:
+    """By modality, as in `SETS`."""
     return digits() if name == "digits" else of_configuration(CONFIGS[name])

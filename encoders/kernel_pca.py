@@ -22,7 +22,7 @@ from ._simulating import simulated, state_circuit
 from ._squashed import FittedOnce
 from .compressors import PCACompressor
 
-_FLAT = 1e-7  # of the kernel's whole variance: single precision says nothing below it
+_FLAT = 1e-5  # of the kernel's whole variance: single precision says little below it
 _PAIRS = 2**16  # circuits that are asked for at once
 _CHUNK = 1024  # samples that are compared at once while it is fitted
 
@@ -138,7 +138,8 @@ class KernelPCA(FittedOnce):
 
     def scores(self, pooled: Tensor) -> Tensor:
         self.require_fit()
-        return (self._project(self.front(pooled.to(self.mean.dtype))) - self.mean) / self.scale
+        rows = self.front(pooled.to(self.mean.dtype)).to(self.mean.dtype)
+        return (self._project(rows) - self.mean) / self.scale
 
     def train(self, mode: bool = True) -> Self:
         return super().train(False)  # nothing in it is
@@ -190,8 +191,8 @@ class QuantumKernelPCA(KernelPCA, RunsCircuits):
         features: Number of components, k.
         landmarks: At most so many.
         inputs: Principal components that enter the feature map, at most.
-        feature_map: By default DenseAngleEncoding, whose kernel is a product over qubits; it served best on a held-out part of the
-            training splits of mosi-features and of digits, where that of ZZEncoding was next to 0 off the diagonal.
+        feature_map: By default DenseAngleEncoding, whose kernel is a product over qubits: it served best on a held-out part of
+            the training splits of mosi-features and of digits; with ZZEncoding hardly anything came back.
         bandwidth: The components are squashed into [0, pi * bandwidth].
         fit_exactly: Whether `fit` simulates the circuits.
         seed: Of the landmarks.

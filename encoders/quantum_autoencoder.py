@@ -55,7 +55,8 @@ def autoencoder_circuits(
     order: str = _READ,
 ) -> AutoencoderCircuits:
     """A built feature map, then `layers` of the ansatz on all of its qubits. The first `latent` qubits are kept, the others are
-    trash. `order` is that of the Paulis which are read of the latent qubits. Inputs are named `x0`, weights by layer, `0.ry1`; gates that neither reading feels are left out."""
+    trash. `order` is that of the Paulis which are read of the latent qubits. Inputs are named `x0`, weights by layer, `0.ry1`;
+    gates that neither reading feels are left out."""
     n_qubits = feature_map.n_qubits
     circuit, inputs, _, _ = state_circuit(feature_map)
     weights: list[Parameter] = []
