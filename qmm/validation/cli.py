@@ -60,13 +60,13 @@ def _check(validation: CrossValidation) -> str | None:
     """The column that groups are named by, if any. Every arm's configuration is read once, before anything runs."""
     groups = []
     for configs in validation.study.arms.values():
-        data = _data(configs)
-        if not data:
-            raise InputError("no data: give a configuration with it, e.g. `--config configs/quickstart.yaml`")
         overlay = validation.overlay(0)
         try:
             data = _data((*configs, overlay))
         except SystemExit as end:
+            data = _data(configs)
+            if not data:
+                raise InputError("no data: give a configuration with it, e.g. `--config configs/quickstart.yaml`") from end
             raise InputError(
                 f"{data['class_path']} does not take {', '.join(overlay['data']['init_args'])}, by which folds are held out; "
                 "take a data module of qmm.data (groups: one that reads users' files), or derive from MultimodalDataModule"

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from qmm.errors import InputError
+from qmm.validation import cross_validate
+from qmm.validation.cli import _parser, _plan
+
 Qmm = Callable[..., Any]
 
 
@@ -56,13 +60,25 @@ def configuration(tmp_path: Path) -> Path:
     return path
 
 
-def test_in_whole_groups_on_the_same_folds_and_resumable(qmm: Qmm, configuration: Path, tmp_path: Path) -> None:
+def finished(folder: Path) -> dict[str, float]:
+    """When each finished cell was written."""
+    return {path.parent.name: path.stat().st_mtime for path in folder.glob("cells/*/result.json")}
+
+
+def test_in_whole_groups_on_the_same_folds_and_what_is_done_is_not_repeated(
+    qmm: Qmm, configuration: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "cv"
     overlay = tmp_path / "slow.yaml"
     overlay.write_text(yaml.safe_dump({"model": {"init_args": {"learning_rate": 1e-5}}}))
     command = ["crossval", "--config", configuration, "--folds", 2, "--group", "speaker", "--folder", folder]
-    command += ["--arm", f"slow={overlay}", "--base", "quick"]
+    command += ["--base", "quick"]
+    qmm(*command)
+    before = finished(folder)
+    assert len(before) == 2
+    command += ["--arm", f"slow={overlay}"]
     done = qmm(*command)
+    assert {name: when for name, when in finished(folder).items() if name in before} == before
     table = pd.read_parquet(folder / "results.parquet")
     assert sorted(zip(table["arm"], table["fold"], strict=True)) == [(a, f) for a in ("quick", "slow") for f in range(2)]
     assert set(table["split"]) == {"val"}
@@ -84,15 +100,10 @@ def test_in_whole_groups_on_the_same_folds_and_resumable(qmm: Qmm, configuration
     assert (folder / "summary.png").is_file()
     found = json.loads((folder / "summary.json").read_text())
     assert found["arms"]["slow"]["accuracy"]["mean"] == pytest.approx(table[table["arm"] == "slow"]["accuracy"].mean())
-    times = {path: path.stat().st_mtime for path in folder.glob("cells/*/result.json")}
-    gone = next(path for path in times if "slow-fold1" in str(path))
-    (gone.parent / "checkpoints" / "last.ckpt").unlink()
-    gone.unlink()  # as if killed in the middle of it
-    qmm(*command)
-    after = {path: path.stat().st_mtime for path in folder.glob("cells/*/result.json")}
-    assert {path for path in after if after[path] != times[path]} == {gone}
     assert "changed since" in qmm(*command, "--group-pattern", ".*", ok=False).stderr
-    assert "set `--metric` to one of" in qmm(*command, "--metric", "f2", ok=False).stderr
+    unknown = _plan(_parser().parse_args([*map(str, command[1:]), "--metric", "f2"]))
+    with pytest.raises(InputError, match="set `--metric` to one of loss, accuracy"):
+        cross_validate(unknown, folder)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +124,9 @@ def test_data_without_groups_is_told(qmm: Qmm, tiny: list[str], tmp_path: Path) 
     done = qmm("crossval", *tiny, "--group", "speaker", "--folder", tmp_path / "cv", ok=False)
     assert "qmm.data.ScenesDataModule does not take fold, folds, group, group_pattern" in done.stderr
     assert not (tmp_path / "cv").exists()
+
+
+def test_without_data_nothing_can_be_held_out(qmm: Qmm, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("trainer: {max_epochs: 1}\n")
+    assert "no data: give a configuration with it" in qmm("crossval", "--config", empty, ok=False).stderr
