@@ -12,13 +12,14 @@ import qmm.fusion
 from qmm.fusion import QuantumFusion
 from qmm.language.tokenizer import SentenceTokenizer
 from qmm.study import read_study
+from qmm.training import Initialisation, LayerwiseGrowth
 from qmm.training.cli import TrainingCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(
     str(path.relative_to(CONFIGS))
-    for folder in ("backend", "encoders", "fusion", "modalities", "regularisation")
+    for folder in ("backend", "compressors", "encoders", "fusion", "initialisers", "modalities", "regularisation", "training")
     for path in (CONFIGS / folder).glob("*.yaml")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
@@ -58,6 +59,22 @@ REGULARISED = {
     "gate_dropout": "GateDropout",
     "pauli_noise": "PauliNoise",
     "weight_decay": "PeriodicWeightDecay",
+}
+STARTING = (Initialisation, LayerwiseGrowth)
+STARTED = {
+    "ada_init": "AdaInit",
+    "ada_init_bayesian": "AdaInit",
+    "ada_init_language": "AdaInit",
+    "beta": "Beta",
+    "identity_blocks": "IdentityBlocks",
+    "layerwise": "LayerwiseGrowth",
+    "mirrored_uniform": "Uniform",
+    "orthogonal_like": "OrthogonalLike",
+    "own": "NoneType",
+    "small_angle": "SmallAngle",
+    "uniform": "Uniform",
+    "warm_start": "WarmStart",
+    "xavier": "Xavier",
 }
 MITIGATIONS = sorted(path.stem for path in (CONFIGS / "backend" / "mitigation").glob("*.yaml"))
 COMPARISONS = sorted((CONFIGS / "comparisons").glob("*.yaml"))
@@ -108,6 +125,17 @@ def test_overlays(instantiate, overlay: str) -> None:
     kind, name = overlay.removesuffix(".yaml").split("/")
     if kind == "modalities":
         assert list(model.branches) == name.split("_")
+    elif kind == "compressors":
+        expected = {
+            "pca": "PCACompressor",
+            "quantum_autoencoder": "QuantumAutoencoder",
+            "classical_autoencoder": "ClassicalAutoencoder",
+            "quantum_kernel_pca": "QuantumKernelPCA",
+            "kernel_pca": "RBFKernelPCA",
+        }
+        compressors = [branch.compressor for branch in model.branches.values()]
+        assert {type(c).__name__ for c in compressors} == {expected[name.removesuffix("_finetuned")]}
+        assert all(any(p.requires_grad for p in c.parameters()) == name.endswith("_finetuned") for c in compressors)
     elif kind == "backend":
         provider = getattr(model.fusion.backend, "provider", None)
         found = type(provider).__name__, getattr(provider.device, "name", None) if provider else None
@@ -116,10 +144,15 @@ def test_overlays(instantiate, overlay: str) -> None:
         assert {b.encoder.frozen for b in model.branches.values()} == {name == "frozen"}
         expected = {"torchvision": "TorchvisionViTEncoder", "open_clip": "OpenClipVisionEncoder", "frozen": "ViTEncoder"}
         assert type(model.branches["vision"].encoder).__name__ == expected[name]
+    elif kind == "initialisers":
+        started = [type(getattr(c, "initialiser", c)).__name__ for c in made.trainer.callbacks if type(c) in STARTING]
+        assert started == [STARTED[name]]
     elif kind == "regularisation":
         callbacks = [callback for callback in made.trainer.callbacks if "regularisation" in type(callback).__module__]
         used = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
         assert used == [REGULARISED[name]]
+    elif kind == "training":
+        assert {"dynamics": "Dynamics"}[name] in [type(callback).__name__ for callback in made.trainer.callbacks]
     else:
         assert type(model.fusion) is getattr(qmm.fusion, FUSIONS[name])
         assert getattr(model.fusion, "sham", None) == (name.removeprefix("sham_") if name.startswith("sham_") else None)

@@ -174,7 +174,7 @@ def test_picture_of_two_circuits():
 
 def test_a_task_with_several_losses(qmm, tiny, repository, tmp_path):
     """The command, with the overlay: conflicts between losses, registers by name, the run's folder."""
-    said = qmm("fit", *tiny, "--config", repository / "configs" / "dynamics.yaml", "--runs", tmp_path, "--name", "run")
+    said = qmm("fit", *tiny, "--config", repository / "configs" / "training" / "dynamics.yaml", "--runs", tmp_path, "--name", "run")
     assert "Dynamics took" in said.stdout
     table = pd.read_csv(tmp_path / "run" / "dynamics.csv")
     assert table["epoch"].tolist() == [0, 1, 2]  # before each epoch, and in the end
