@@ -16,6 +16,7 @@ from qmm.costs.configuration import build, counterparts, fusion_config
 from qmm.costs.sweep import total_costs
 from qmm.errors import InputError
 from qmm.quantum import Circuit
+from qmm.quantum.errors import CircuitError
 from qmm.search.space import Point, Space, make_space
 from qmm.suggestions import did_you_mean
 
@@ -113,8 +114,8 @@ class Circuits(Arm):
         """A point whose circuit cannot be built, its registers too small for instance, says why."""
         try:
             circuits = build(self._plain, **self.arguments(point)).fusion.circuits()
-        except InputError as error:
-            return Examined({}, str(error))
+        except ValueError as error:  # jsonargparse wraps what constructors raise
+            return Examined({}, str(_said_by_us(error)))
         costs = total_costs(circuits.values())
         above = [f"{costs[name]} {name} of {most}" for name, most in self._budget.items() if costs[name] > most]
         settled = {name: value for name, value in self.space.values(point).items() if not name.rpartition(".")[2].isdigit()}
@@ -231,6 +232,16 @@ def content(circuit: Circuit) -> list[Any]:
         [i.operation.name, *map(str, i.operation.params), *(whole.find_bit(q).index for q in i.qubits)] for i in whole.data
     ]
     return [whole.num_qubits, gates, [observable.to_list() for observable in circuit.observables]]
+
+
+def _said_by_us(error: BaseException) -> BaseException:
+    """What the user can mend behind an error. Raises the error itself where that is not known."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, InputError | CircuitError):
+        found = found.__cause__ or found.__context__
+    if found is None:
+        raise error
+    return found
 
 
 def _argument_types(kind: type) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tqdm.auto import tqdm
 
 from qmm.errors import InputError
 
@@ -28,6 +29,7 @@ def main(args: list[str]) -> None:
     from qmm.costs.configuration import parse  # Lightning and Qiskit, which take seconds
     from qmm.search.arms import Circuits
     from qmm.search.plan import read_budget, read_plan
+    from qmm.search.runner import Search
 
     plan = read_plan(options.space)
     plan = plan._replace(budget={**plan.budget, **read_budget(options.budget)})
@@ -37,24 +39,22 @@ def main(args: list[str]) -> None:
     command = "qmm search " + " ".join(args)
     circuits = Circuits(plain, plan.circuit, plan.training, plan.budget)
     parse([*(word for file in options.config for word in ("--config", file)), *_first(circuits, folder), *rest], "qmm search")
-    found = _search(options, rest, plan, circuits, folder)
-    best = found["quantum"].records.best(plan.lowest)
-    if best is None:
-        failure = next((record.failure for record in found["quantum"].records.rows if record.failure), "none was run")
-        sys.exit(f"qmm search: every trial failed: {failure}")
-    print(_report(found, options, plan, folder, command))
-    if options.seeds:
-        _compare(found, options, rest, plan, folder, command)
+    with Search(_tried(options, rest, plan), folder, options.jobs, 2 if options.counterparts else 1) as search:
+        found = _search(search, options, plan, circuits)
+        best = found["quantum"].records.best(plan.lowest)
+        if best is None:
+            failure = next((record.failure for record in found["quantum"].records.rows if record.failure), "none was run")
+            sys.exit(f"qmm search: every trial failed: {failure}")
+        tqdm.write(_report(found, options, plan, folder, command))
+        if options.seeds:
+            _compare(search, found, options, rest, plan, folder, command)
 
 
-def _search(options: argparse.Namespace, rest: list[str], plan: Any, circuits: Any, folder: Path) -> dict[str, Any]:
-    """Both arms, with equally many trials, epochs and seeds each; the counterparts are those of the best circuit."""
-    from qmm.search.arms import Counterparts
-    from qmm.search.report import Found
-    from qmm.search.runner import Search, Tried
+def _tried(options: argparse.Namespace, rest: list[str], plan: Any) -> Any:
+    from qmm.search.runner import Tried
 
     epochs = ["--trainer.max_epochs", str(options.epochs)] if options.epochs else []
-    tried = Tried(
+    return Tried(
         tuple(options.config),
         plan.held_out,
         (*rest, *epochs),
@@ -65,13 +65,19 @@ def _search(options: argparse.Namespace, rest: list[str], plan: Any, circuits: A
         plan.lowest,
         options.seed,
     )
-    with Search(tried, folder, options.jobs, 2 if options.counterparts else 1) as search:
-        found = {"quantum": Found(circuits, search.run(circuits, "quantum", options.retry))}
-        best = found["quantum"].records.best(plan.lowest)
-        if best is not None and options.counterparts:
-            counterparts = Counterparts(circuits, best.point, plan.counterparts)
-            name = f"classical-{_key(circuits.overlay(best.point))}"  # another best circuit has others
-            found["classical"] = Found(counterparts, search.run(counterparts, name, options.retry))
+
+
+def _search(search: Any, options: argparse.Namespace, plan: Any, circuits: Any) -> dict[str, Any]:
+    """Both arms, with equally many trials, epochs and seeds each; the counterparts are those of the best circuit."""
+    from qmm.search.arms import Counterparts
+    from qmm.search.report import Found
+
+    found = {"quantum": Found(circuits, search.run(circuits, "quantum", options.retry))}
+    best = found["quantum"].records.best(plan.lowest)
+    if best is not None and options.counterparts:
+        counterparts = Counterparts(circuits, best.point, plan.counterparts)
+        name = f"classical-{_key(circuits.overlay(best.point))}"  # another best circuit has others
+        found["classical"] = Found(counterparts, search.run(counterparts, name, options.retry))
     return found
 
 
@@ -99,22 +105,28 @@ def _report(found: Mapping[str, Any], options: argparse.Namespace, plan: Any, fo
 
 
 def _compare(
-    found: Mapping[str, Any], options: argparse.Namespace, rest: list[str], plan: Any, folder: Path, command: str
+    search: Any,
+    found: Mapping[str, Any],
+    options: argparse.Namespace,
+    rest: list[str],
+    plan: Any,
+    folder: Path,
+    command: str,
 ) -> None:
     """The best of each kind, trained anew on all of the training split, over seeds; on data that the search has not seen."""
-    from qmm.study import Study, run_study
+    from qmm.study import Study
     from qmm.study.report import write_report
 
     bests = {name: (arm, records.best(plan.lowest)) for name, (arm, records) in found.items()}
     arms = {name: (*options.config, arm.overlay(best.point)) for name, (arm, best) in bests.items() if best is not None}
-    study = Study("best of both", arms, tuple(range(options.seeds)), plan.compare)
-    home = folder / f"best-{_key([arms, options.seeds])}"
+    home = folder / f"best-{_key(arms)}"  # of other configurations of the same names, `Tried.fingerprint` has told
     home.mkdir(exist_ok=True)
-    outcome = run_study(study, home, options.jobs, rest)
+    study = Study("best of both", arms, tuple(range(options.seeds)), plan.compare)
+    outcome = search.compare(study, home, tuple(rest))
     if len(outcome.table):
         if plan.compare not in outcome.table:
             raise InputError(f"the runs report no {plan.compare!r}; set `compare` to one of {', '.join(outcome.table.columns)}")
-        print(write_report(study, outcome, home, command))
+        tqdm.write(write_report(study, outcome, home, command))
     if outcome.failures:
         sys.exit(f"qmm search: {len(outcome.failures)} runs of the best failed: {', '.join(outcome.failures)}")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from qmm.config import to_config
@@ -17,8 +18,8 @@ from qmm.errors import InputError
 from qmm.search.arms import Arm
 from qmm.search.proposers import Proposer
 from qmm.search.records import Record, Records, load_records, mean_score
-from qmm.study.plan import Cell, Config
-from qmm.study.runner import open_workers, results, run_cells
+from qmm.study.plan import Cell, Config, Study
+from qmm.study.runner import Outcome, open_workers, results, run_cells
 from qmm.study.worker import Worker
 
 _PATIENCE = 500  # points in a row that may be over the budget before a search ends
@@ -95,6 +96,13 @@ class Search:
             self._bar.total = (self._bar.total or 0) - missing * len(self.tried.seeds)
             self._bar.refresh()
         return records
+
+    def compare(self, study: Study, folder: Path, flags: tuple[str, ...]) -> Outcome:
+        """The cells of a study without tuning that are not finished, in the same processes."""
+        cells = study.cells()
+        self._bar.total = (self._bar.total or 0) + len(cells)
+        failures = run_cells(cells, folder, flags, self._queue, self._bar, "results.parquet")
+        return Outcome(results(cells, folder), pd.DataFrame(), {}, failures)
 
     def _plan(self, arm: Arm, records: Records) -> bool:
         """Adds the next point that is to be run, and those before it that are not; False where there is none left."""

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,8 @@ from qmm.search import Evolution, Point, Proposer, QuadraticModel, RandomSearch,
 from qmm.search.proposers import Bandit, rewards
 
 SIZES = (4, 3, 4, 2, 4, 3)  # 1,152 points
-ALL: list[Proposer] = [
-    RandomSearch(),
-    Evolution(),
-    TreeSearch(),
-    QuadraticModel(solver=SimulatedAnnealing(reads=10, sweeps=50)),
-]
+QUICK = SimulatedAnnealing(reads=10, sweeps=50)
+ALL: list[Proposer] = [RandomSearch(), Evolution(), TreeSearch(), QuadraticModel(solver=QUICK)]
 Loss = Callable[[Point], float]
 
 
@@ -154,7 +151,8 @@ def test_spaces_say_what_they_hold() -> None:
     assert space.sizes == (2, 2, 1)
     assert space.label((1, 0, 0)) == "layers 2, entangler Ring (gate cz)"
     assert space.label((0, 1, 0)) == "layers 1, entangler Pairs"
-    for bad in ({"layers": []}, {"layers": [1, 1]}, {}):
+    refused: list[dict[str, Any]] = [{"layers": []}, {"layers": [1, 1]}, {}]
+    for bad in refused:
         with pytest.raises(InputError, match="at least one"):
             make_space(bad)
 
