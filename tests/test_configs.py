@@ -214,5 +214,6 @@ def test_every_file_is_covered() -> None:
     assert found == {f"{base}.yaml" for base in BASES} | set(OVERLAYS) | set(LANGUAGE) | {
         *(f"studies/{path.name}" for path in STUDIES),
         *(f"comparisons/{path.name}" for path in COMPARISONS),
+        *(f"search/{path.name}" for path in (CONFIGS / "search").glob("*.yaml")),  # tests/search reads each of them
         *(f"backend/mitigation/{name}.yaml" for name in MITIGATIONS),
     }
