@@ -1,7 +1,7 @@
 """How circuits start and where the training ends: every arm of a study of initialisers, its gradient variance before the first
 step, and loss and accuracy after the last.
 
-python benchmarks/initialisers.py [--config configs/studies/initialisers.yaml] [--folder studies/initialisers] [--jobs 1] [-- FLAGS]
+python benchmarks/initialisers.py [--config configs/studies/initialisers.yaml] [--folder FOLDER] [--jobs 1] [-- FLAGS]
 
 Trainings that are done are in the folder; the same command goes on from there. What follows `--` goes to every `qmm fit`.
 Losses are compared with those of the first arm, seed by seed.

@@ -5,7 +5,10 @@ import warnings
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from qmm.config import Configurable
@@ -74,46 +77,77 @@ class EvolutionStrategy(Proposer):
         return found[:, :1] if self._alone else found
 
     def observe(self, proposals: Tensor, variances: Tensor) -> None:
-        self._strategy.tell(self._asked, [-math.log(max(v, _FLOOR)) for v in variances.tolist()])
+        self._strategy.tell(self._asked, [-_log(variance) for variance in variances.tolist()])
 
 
 class Bayesian(Proposer):
-    """A Gaussian process on the logarithm of the variance, asked for the expected improvement (Optuna's GPSampler).
+    """A Gaussian process on the logarithm of the variance proposes where it expects the largest improvement.
+
+    Scikit-learn's process with a Matern kernel over the cosines and sines of the weights, so that angles have their period;
+    the expected improvement is looked up at random candidates, half of them uniform, half near the best weights so far. Within
+    a round, each proposal is taken to give what the process expects of it before the next is chosen.
 
     Args:
-        low, high: Of every weight, in radians.
         trials: Proposals a round.
-        random: Random ones before the first that the process proposes.
+        random: Random proposals before the process has its say.
+        candidates: At how many places the expected improvement is looked up.
+        near: Standard deviation of those near the best, in radians.
     """
 
     reference = "arXiv:1206.2944"
 
-    def __init__(self, low: float = -math.pi, high: float = math.pi, trials: int = 4, random: int = 10):
-        if not low < high or trials < 1:
-            raise InputError(f"low={low}, high={high}, trials={trials}; low is below high, and there is a trial at least")
-        self.low, self.high, self.trials, self.random = low, high, trials, random
+    def __init__(self, trials: int = 4, random: int = 8, candidates: int = 1024, near: float = 0.3):
+        if trials < 1 or random < 1 or candidates < 2 or near <= 0:
+            raise InputError(
+                f"trials={trials}, random={random}, candidates={candidates}, near={near}; at least 1, 1, 2, and more than 0"
+            )
+        self.trials, self.random, self.candidates, self.near = trials, random, candidates, near
 
     def begin(self, task: Task, start: Tensor, variance: float) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns that greenlet would be faster
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.GPSampler(seed=task.seed, n_startup_trials=self.random, deterministic_objective=True)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._space: Any = {f"w{i}": optuna.distributions.FloatDistribution(self.low, self.high) for i in range(task.size)}
-        inside = start.clamp(self.low, self.high).tolist()
-        known = optuna.trial.create_trial(
-            params=dict(zip(self._space, inside, strict=True)),
-            distributions=self._space,
-            value=math.log(max(variance, _FLOOR)),
-        )
-        self._study.add_trial(known)
+        self._rng = np.random.default_rng(task.seed)
+        self._known, self._values = start.numpy()[None], np.array([_log(variance)])
 
     def propose(self) -> Tensor:
-        self._asked = [self._study.ask(self._space) for _ in range(self.trials)]
-        return torch.tensor([[trial.params[name] for name in self._space] for trial in self._asked], dtype=torch.float64)
+        size = self._known.shape[1]
+        if len(self._known) <= self.random:
+            return torch.from_numpy(self._rng.uniform(-math.pi, math.pi, (self.trials, size)))
+        half = self.candidates // 2
+        best = self._known[self._values.argmax()]
+        near = best + self.near * self._rng.standard_normal((half, size))
+        candidates = np.concatenate([self._rng.uniform(-math.pi, math.pi, (half, size)), near])
+        known, values, kernel = self._known, self._values, None
+        for _ in range(self.trials):
+            process = _process(known, values, kernel)
+            kernel = process.kernel_
+            mean, deviation = process.predict(_circle(candidates), return_std=True)
+            gain = mean - values.max()
+            z = gain / np.maximum(deviation, 1e-12)
+            chosen = int((gain * stats.norm.cdf(z) + deviation * stats.norm.pdf(z)).argmax())
+            known = np.concatenate([known, candidates[chosen][None]])
+            values = np.append(values, mean[chosen])
+        return torch.from_numpy(known[len(self._known) :].copy())
 
     def observe(self, proposals: Tensor, variances: Tensor) -> None:
-        for trial, variance in zip(self._asked, variances.tolist(), strict=True):
-            self._study.tell(trial, math.log(max(variance, _FLOOR)))
+        self._known = np.concatenate([self._known, proposals.numpy()])
+        self._values = np.append(self._values, [_log(variance) for variance in variances.tolist()])
+
+
+def _log(variance: float) -> float:
+    return math.log(max(variance, _FLOOR))
+
+
+def _circle(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([np.cos(weights), np.sin(weights)], axis=1)
+
+
+def _process(weights: NDArray[np.float64], values: NDArray[np.float64], kernel: Any) -> Any:
+    """Fitted; with a kernel, that one as it is."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+    optimiser = None if kernel is not None else "fmin_l_bfgs_b"
+    kernel = kernel or ConstantKernel(1.0) * Matern(math.sqrt(weights.shape[1]), nu=2.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an answer
+        return GaussianProcessRegressor(kernel, alpha=1e-6, normalize_y=True, optimizer=optimiser).fit(_circle(weights), values)

@@ -1,7 +1,7 @@
 """WarmStart: a classical counterpart is trained in the circuit's place, and the circuit learns to do what it does."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -86,6 +86,7 @@ class WarmStart(Initialiser):
         initialiser: Draws the weights that the distillation starts from; by default SmallAngle.
         steps: Of the counterpart's training.
         distilling: Steps of the distillation.
+        settling: Steps of the rest of the model behind the distilled circuits, if it is kept.
         hidden: Width of the counterpart's hidden layer.
         learning_rate: Of both.
         keep: Whether the rest of the model keeps what it has learnt; otherwise its weights are as before.
@@ -100,18 +101,20 @@ class WarmStart(Initialiser):
         initialiser: Initialiser | None = None,
         steps: int = 100,
         distilling: int = 200,
+        settling: int = 50,
         hidden: int = 32,
         learning_rate: float = 0.01,
         keep: bool = True,
         batches: int = 16,
     ):
-        if min(steps, distilling, hidden, batches) < 1 or learning_rate <= 0:
+        if min(steps, distilling, hidden, batches) < 1 or settling < 0 or learning_rate <= 0:
             raise InputError(
-                f"steps={steps}, distilling={distilling}, hidden={hidden}, batches={batches}, learning_rate={learning_rate}; "
-                "each is at least 1, the learning rate above 0"
+                f"steps={steps}, distilling={distilling}, settling={settling}, hidden={hidden}, batches={batches}, "
+                f"learning_rate={learning_rate}; each is at least 1, settling at least 0, the learning rate above 0"
             )
         self.initialiser = initialiser or SmallAngle()
         self.steps, self.distilling, self.hidden, self.keep = steps, distilling, hidden, keep
+        self.settling = settling
         self.learning_rate, self.batches = learning_rate, batches
 
     def see(self, circuit: Circuit, inputs: Tensor) -> Initialiser:
@@ -131,14 +134,18 @@ class WarmStart(Initialiser):
         replaced = Replaced(self.hidden, generator)
         self._imitate(landscape, replaced, generator)
         with landscape.differentiated_by(replaced):
-            losses = self._train(landscape, replaced)
+            losses = self._train(landscape, replaced.counterparts.values(), self.steps)
             lessons = self._lessons(landscape, replaced)
-        if not self.keep:
-            landscape.module.load_state_dict(before)
         with torch.no_grad():
             first = float(_unexplained(lessons, start))
         weights, left = self._distil(lessons, start)
-        kept = "the rest of the model keeps what it learnt" if self.keep else "the rest of the model is as before"
+        landscape.set(weights)
+        if self.keep:
+            settled = self._train(landscape, [], self.settling)
+            kept = f"the rest of the model settled in {self.settling} steps" + (f", loss {settled[-1]:.3f}" if settled else "")
+        else:
+            landscape.module.load_state_dict(before)
+            kept = "the rest of the model is as before"
         return weights, (
             f"counterparts trained for {self.steps} steps, loss {losses[0]:.3f} -> {losses[-1]:.3f}; distilled in "
             f"{self.distilling} steps, of the variance of their outputs {1 - first:.0%} -> {1 - left:.0%} explained; {kept}"
@@ -166,18 +173,18 @@ class WarmStart(Initialiser):
                     parameter.grad = slope
                 optimiser.step()
 
-    def _train(self, landscape: ModelLandscape, replaced: Replaced) -> list[float]:
-        """The losses, of every step one."""
+    def _train(self, landscape: ModelLandscape, counterparts: Iterable[nn.Module], steps: int) -> list[float]:
+        """Everything but circuit weights, and the counterparts; the losses, of every step one."""
         circuit_weights = {id(parameter) for parameter in landscape.parameters.values()}
-        rest = [p for p in landscape.module.parameters() if p.requires_grad and id(p) not in circuit_weights]
-        own = [p for counterpart in replaced.counterparts.values() for p in counterpart.parameters()]
-        optimiser = torch.optim.Adam([*rest, *own], self.learning_rate)
+        trained = [p for p in landscape.module.parameters() if p.requires_grad and id(p) not in circuit_weights]
+        trained += [p for counterpart in counterparts for p in counterpart.parameters()]
+        optimiser = torch.optim.Adam(trained, self.learning_rate)
         losses = []
-        for step in tqdm(range(self.steps), desc="classical counterpart", unit="step"):
+        for step in tqdm(range(steps), desc="warm start", unit="step"):
             with torch.enable_grad():
                 loss = landscape.loss(landscape.batches[step % len(landscape.batches)])
-                found = torch.autograd.grad(loss, [*rest, *own], allow_unused=True)
-            for parameter, slope in zip([*rest, *own], found, strict=True):
+                found = torch.autograd.grad(loss, trained, allow_unused=True)
+            for parameter, slope in zip(trained, found, strict=True):
                 parameter.grad = slope
             optimiser.step()
             losses.append(float(loss.detach()))
