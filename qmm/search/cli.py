@@ -34,7 +34,8 @@ def main(args: list[str]) -> None:
     plan = read_plan(options.space)
     plan = plan._replace(budget={**plan.budget, **read_budget(options.budget)})
     plain = parse([*(word for file in options.config for word in ("--config", file)), *rest], "qmm search")
-    folder = Path(options.folder or Path("studies") / f"{plain['name']}-search-{Path(options.method).stem}")
+    method = Path(options.method).name.removesuffix(".yaml").rpartition(".")[2]
+    folder = Path(options.folder or Path("studies") / f"{plain['name']}-search-{method}")
     folder.mkdir(parents=True, exist_ok=True)
     command = "qmm search " + " ".join(args)
     circuits = Circuits(plain, plan.circuit, plan.training, plan.budget)

@@ -108,7 +108,8 @@ class TreeSearch(Proposer):
     In the tree, which every trial makes longer by one branch, options are taken by UCT (doi:10.1007/11871842_29). Beyond it
     they are taken by the same rule, but from what each option was worth in all trials, whatever stood beside it: that rewards
     add up over choices is the naive assumption of arXiv:2207.00132. The reward is the share of trials that one is at least as
-    good as, so that the scale of the loss does not matter. Branches without untried points are closed.
+    good as, so that the scale of the loss does not matter. Branches without untried points are closed, and one that was only
+    ever outside of the budget is worth less with each point that was.
 
     Args:
         exploration: How much the uncertain is preferred; 0 takes what was best so far. Rewards lie between 0 and 1.
@@ -130,6 +131,10 @@ class TreeSearch(Proposer):
             for depth, option in enumerate(tried):
                 branches.add(tried[: depth + 1], reward)
                 anywhere.add((depth, option), reward)
+        for trial in trials:
+            for depth, option in enumerate(trial.point if trial.rejected else ()):
+                branches.reject(trial.point[: depth + 1])
+                anywhere.reject((depth, option))
         point: Point = ()
         below = [1]  # points below a branch of each depth, from the last choice on
         for size in reversed(sizes):
@@ -155,20 +160,27 @@ class Bandit:
         self.exploration = exploration
         self._visits: Counter[Point] = Counter()
         self._rewards: defaultdict[Point, float] = defaultdict(float)
+        self._rejections: Counter[Point] = Counter()
 
     def add(self, arm: Point, reward: float) -> None:
         self._visits[arm] += 1
         self._rewards[arm] += reward
 
+    def reject(self, arm: Point) -> None:
+        """It counts where nothing else is known of the arm: as a reward of 0, beside one of 1 to begin with."""
+        self._rejections[arm] += 1
+
     def best(self, arms: Sequence[Point], rng: random.Random) -> Point:
-        """One not tried yet, or else that with the greatest upper confidence bound; of equals one at random."""
-        new = [arm for arm in arms if not self._visits[arm]]
+        """One of which nothing is known, or else that with the greatest upper confidence bound; of equals one at random."""
+        known = {arm: self._visits[arm] or (self._rejections[arm] and 1 + self._rejections[arm]) for arm in arms}
+        new = [arm for arm in arms if not known[arm]]
         if new:
             return rng.choice(new)
-        total = sum(self._visits[arm] for arm in arms)
+        total = sum(known.values())
 
         def bound(arm: Point) -> float:
-            return self._rewards[arm] / self._visits[arm] + self.exploration * (math.log(total) / self._visits[arm]) ** 0.5
+            reward = self._rewards[arm] if self._visits[arm] else 1.0
+            return reward / known[arm] + self.exploration * (math.log(total) / known[arm]) ** 0.5
 
         highest = max(map(bound, arms))
         return rng.choice([arm for arm in arms if bound(arm) == highest])

@@ -138,6 +138,19 @@ def test_a_bandit_takes_the_new_then_the_highest_bound() -> None:
     assert Bandit(0.0).best([(7,)], chance) == (7,)
 
 
+def test_a_tree_search_soon_leaves_what_the_budget_never_allows() -> None:
+    """A third of the options of the first choice and of the last are never allowed: 5 of 9 points. Those who do not learn from
+    it propose five of them for every four that are."""
+    sizes, told = (3, 5, 5, 3), list[Trial]()
+    loss = planted(sizes, 6)
+    while sum(trial.loss is not None for trial in told) < 40:
+        point = TreeSearch().propose(sizes, told, random.Random(len(told)))
+        assert point is not None
+        dear = point[0] == 2 or point[3] == 0
+        told.append(Trial(point, rejected=True) if dear else Trial(point, loss(point)))
+    assert len(told) - 40 < 20
+
+
 def test_small_spaces_are_gone_through() -> None:
     points = list(itertools.product(range(40), range(40)))
     left = points.pop(777)
