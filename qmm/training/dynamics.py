@@ -125,7 +125,7 @@ class Dynamics(Callback):
             if self._tally is not None:
                 self._row |= self._tally.readings()
             pl_module.log_dict({f"dynamics/{k}": v for k, v in self._row.items() if k != "epoch"}, rank_zero_only=True)
-            self.history.append(self._row)
+            self._keep_row()
             self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,8 +133,7 @@ class Dynamics(Callback):
             if self._probe is not None:
                 self._row = {"epoch": float(trainer.current_epoch)}
                 self._look(pl_module)
-                self.history = [row for row in self.history if row["epoch"] != self._row["epoch"]]
-                self.history.append(self._row)
+                self._keep_row()
             self._write(trainer)
             if trainer.is_global_zero and self.pictures and self.history:
                 figure = dynamics_plots.dynamics(self.history, self.plateau)
@@ -144,6 +143,11 @@ class Dynamics(Callback):
         if trainer.is_global_zero:
             share = self.seconds / max(self._fit_seconds, 1e-9)
             print(f"Dynamics took {self.seconds:.1f} s, {share:.1%} of the training.")
+
+    def _keep_row(self) -> None:
+        """In place of one of the same epoch: the last of a training that is continued is the first of what follows."""
+        self.history = [row for row in self.history if row["epoch"] != self._row["epoch"]]
+        self.history.append(self._row)
 
     def _is_ours(self, module: Any, batch: Any) -> bool:
         return isinstance(batch, Batch) and hasattr(getattr(module, "model", None), "losses") and is_exact(module)

@@ -21,6 +21,7 @@ from qmm.geometry import (
     output_gradients,
     weight_layers,
 )
+from qmm.geometry.entanglement import registers_of
 from qmm.quantum import CompiledCircuit, Evaluation, ExactBackend, recording, states
 from qmm.types import Batch, rows_of
 
@@ -74,24 +75,39 @@ class Circuits(NamedTuple):
 
     @classmethod
     def of(cls, module: nn.Module, tape: Sequence[Evaluation], rows: int) -> "Circuits":
-        """The circuits with weights of a module, as a pass that was recorded used them."""
-        found, missing = {}, []
+        """The circuits with weights of a module, as a pass that was recorded used them; where it ran others in their place
+        (with gates left out, say), at the same inputs."""
+        found, missing = dict[str, Evaluation](), list[str]()
         for name, (circuit, weights) in weighted_circuits(module).items():
             same = [e for e in tape if e.circuit is circuit and len(e.inputs)]
-            n_inputs = len(circuit.circuit.inputs)
-            alike = same or [e for e in tape if len(e.circuit.circuit.inputs) == n_inputs and len(e.inputs)]  # gates left out
-            if not alike:
-                missing.append(name)
+            alike = same or [e for e in tape if e.circuit.circuit.inputs == circuit.circuit.inputs and len(e.inputs)]
+            if alike:
+                inputs = torch.cat([e.inputs.detach() for e in alike])[:rows]
+                own = [e.weights.detach() for e in same if e.weights.ndim == 2]
+                found[name] = Evaluation(circuit, inputs, torch.cat(own)[:rows] if own else weights.detach())
                 continue
-            inputs = torch.cat([e.inputs.detach() for e in alike])[:rows]
-            own = [e.weights.detach() for e in same if e.weights.ndim == 2]
-            found[name] = Evaluation(circuit, inputs, torch.cat(own)[:rows] if own else weights.detach())
+            parts = cls._parts(name, circuit, tape, rows)
+            found |= parts
+            missing += [] if parts else [name]
         return cls(found, missing)
+
+    @staticmethod
+    def _parts(name: str, circuit: CompiledCircuit, tape: Sequence[Evaluation], rows: int) -> dict[str, Evaluation]:
+        """What ran of a circuit that no sample had all registers of, "fusion[vision+audio]": its first evaluations."""
+        found: dict[str, Evaluation] = {}
+        for e in tape:
+            own = e.circuit.circuit
+            if len(e.inputs) and own.weights and set(own.weights) < set(circuit.circuit.weights):
+                weights = e.weights.detach()
+                angles = e.inputs.detach()[:rows], weights[:rows] if weights.ndim == 2 else weights
+                found.setdefault(f"{name}[{'+'.join(registers_of(own))}]", Evaluation(e.circuit, *angles))
+        return found
 
 
 def read_circuit(evaluation: Evaluation, data_size: int) -> dict[str, float]:
     """By name: what the engine tells of a circuit, exactly, at these inputs and weights."""
-    circuit, inputs, weights = evaluation.circuit, evaluation.inputs.double(), evaluation.weights.double()
+    circuit, *angles, _ = evaluation
+    inputs, weights = (own.to("cpu", torch.float64) for own in angles)
     n_weights = weights.shape[-1]
     found: dict[str, float] = {}
     squares = output_gradients(circuit, inputs, weights).square().mean((0, 1))
@@ -106,7 +122,7 @@ def read_circuit(evaluation: Evaluation, data_size: int) -> dict[str, float]:
     found["directions/effective_dimension"] = local_effective_dimension(fisher, data_size) / n_weights
     with torch.no_grad():
         vectors = states(circuit, inputs, weights)
-    found["entanglement/meyer_wallach"] = float(meyer_wallach(vectors.cpu().numpy()).mean())
+    found["entanglement/meyer_wallach"] = float(meyer_wallach(vectors.numpy()).mean())
     for name, bits in between_registers(circuit, vectors).items():
         found[f"entanglement/{name}"] = float(bits.mean())
     found["spread/weights"] = float(angle_spread(weights.reshape(-1, 1)))
@@ -131,35 +147,38 @@ class Tally:
         known = {id(parameter) for _, parameter in self._quantum}
         self._classical = [p for p in module.parameters() if p.requires_grad and id(p) not in known]
         self._layers = list(_layers(module, dict(self._quantum)))
-        self._norms: list[tuple[float, float]] = []
-        self._sums: tuple[Tensor, Tensor] | None = None
+        self._norms: list[Tensor] = []
         self._steps = 0
+        self._mean = self._squares = torch.zeros(())
 
     def add(self) -> None:
-        """Count the gradients that the parameters have now."""
-        quantum = [p.grad for _, p in self._quantum if p.grad is not None]
-        classical = [p.grad for p in self._classical if p.grad is not None]
-        norms = [float(nn.utils.get_total_norm(part)) if part else math.nan for part in (quantum, classical)]
-        self._norms.append((norms[0], norms[1]))
-        if len(quantum) == len(self._quantum) and quantum:
-            flat = torch.cat([gradient.flatten().double() for gradient in quantum])
-            sums = (flat, flat.square())
-            self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
-            self._steps += 1
+        """Count the gradients that the parameters have now. Nothing waits for a device."""
+        quantum = [p.grad.detach() for _, p in self._quantum if p.grad is not None]
+        classical = [p.grad.detach() for p in self._classical if p.grad is not None]
+        if not quantum and not classical:
+            return
+        nothing = torch.full((), math.nan, device=(quantum or classical)[0].device)
+        norms = [nn.utils.get_total_norm(part).to(nothing) if part else nothing for part in (quantum, classical)]
+        self._norms.append(torch.stack(norms))
+        if quantum and len(quantum) == len(self._quantum):
+            flat = torch.cat([gradient.flatten().to(nothing) for gradient in quantum])
+            self._steps += 1  # Welford's sums
+            away = flat - self._mean.to(flat)
+            self._mean = self._mean.to(flat) + away / self._steps
+            self._squares = self._squares.to(flat) + away * (flat - self._mean)
 
     def readings(self) -> dict[str, float]:
         """By name, means over the steps."""
-        found: dict[str, float] = {}
-        for name, column in zip(("quantum", "classical"), zip(*self._norms, strict=True), strict=False):
-            own = [norm for norm in column if math.isfinite(norm)]
-            if own:
-                found[f"gradient_norm/{name}"] = sum(own) / len(own)
-        both = [(q, c) for q, c in self._norms if math.isfinite(q + c) and q + c > 0]
-        if both:
-            found["gradient_share/quantum"] = sum(q * q / (q * q + c * c) for q, c in both) / len(both)
-        if self._sums is not None and self._steps > 1:
-            mean = self._sums[0] / self._steps
-            variance = ((self._sums[1] / self._steps - mean.square()) * self._steps / (self._steps - 1)).clamp(min=0)
+        if not self._norms:
+            return {}
+        norms = torch.stack(self._norms).double().cpu()
+        columns = zip(("quantum", "classical"), norms.nanmean(0).tolist(), strict=True)
+        found = {f"gradient_norm/{name}": norm for name, norm in columns if math.isfinite(norm)}
+        shares = norms[:, 0].square() / norms.square().sum(1)
+        if shares.isfinite().any():
+            found["gradient_share/quantum"] = float(shares.nanmean())
+        if self._steps > 1:
+            variance = self._squares.double().cpu() / (self._steps - 1)
             starts = dict(zip(dict(self._quantum), _starts(self._quantum), strict=True))
             for name, own_places in self._layers:
                 found[name] = float(variance[[starts[p.parameter] + p.element for p in own_places]].mean())

@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from qmm.circuits import meyer_wallach
 from qmm.errors import InputError
+from qmm.fusion import QuantumFusion
 from qmm.geometry import classical_fisher, fubini_study
-from qmm.quantum import Circuit, Evaluation, QuantumLayer, states
+from qmm.quantum import Circuit, Evaluation, QuantumLayer, recording, states
 from qmm.training import Dynamics, dynamics_plots
-from qmm.training.dynamics_readings import Tally, flatness, read_circuit
+from qmm.training.dynamics_readings import Circuits, Tally, flatness, read_circuit
 
 
 def circuit(n_qubits: int, layers: int = 1, projector: bool = False) -> Circuit:
@@ -75,6 +76,24 @@ def test_readings_are_what_the_instruments_say():
     assert found["entanglement/meyer_wallach"] == pytest.approx(float(meyer_wallach(vectors).mean()))
     layers = [found[f"output_gradient/layer_{layer}"] for layer in range(2)]
     assert found["output_gradient"] == pytest.approx(math.sqrt(sum(slope**2 for slope in layers) / 2))
+
+
+def test_circuits_are_found_whole_in_parts_or_not_at_all():
+    fusion = QuantumFusion(layers=1)
+    fusion.build({"vision": 4, "audio": 4})
+    here = {"vision": torch.tensor([True, True, True]), "audio": torch.tensor([True, False, True])}
+    angles = {name: torch.randn(3, 4) for name in here}
+    with recording() as tape:
+        fusion(angles, here)
+    whole, missing = Circuits.of(fusion, tape, 8)
+    assert (list(whole), missing) == (["fusion"], [])
+    assert whole["fusion"].inputs.shape == (2, 8)
+    assert torch.equal(whole["fusion"].weights, fusion.weighted_circuits()["fusion"].weights)
+    parts, missing = Circuits.of(fusion, [e for e in tape if e.circuit is not whole["fusion"].circuit], 8)
+    assert (list(parts), missing) == (["fusion[vision]"], [])
+    assert parts["fusion[vision]"].inputs.shape == (1, 4)
+    assert 0 < read_circuit(parts["fusion[vision]"], 1000)["quantum_fisher/mean"] <= 1
+    assert Circuits.of(fusion, [], 8) == ({}, ["fusion"])
 
 
 def test_tally_is_the_variance_over_steps():
@@ -174,7 +193,9 @@ def test_picture_of_two_circuits():
 
 def test_a_task_with_several_losses(qmm, tiny, repository, tmp_path):
     """The command, with the overlay: conflicts between losses, registers by name, the run's folder."""
-    said = qmm("fit", *tiny, "--config", repository / "configs" / "training" / "dynamics.yaml", "--runs", tmp_path, "--name", "run")
+    said = qmm(
+        "fit", *tiny, "--config", repository / "configs" / "training" / "dynamics.yaml", "--runs", tmp_path, "--name", "run"
+    )
     assert "Dynamics took" in said.stdout
     table = pd.read_csv(tmp_path / "run" / "dynamics.csv")
     assert table["epoch"].tolist() == [0, 1, 2]  # before each epoch, and in the end
