@@ -1,6 +1,6 @@
 """Optimisers for circuit weights, as torch optimisers, and several of them in one model."""
 
-from qmm.optimisers.base import CircuitOptimizer, Together
+from qmm.optimisers.base import CircuitOptimizer, OptimizerPlan, Together, Torch
 from qmm.optimisers.counting import CountEvaluations, Tally, tallying
 from qmm.optimisers.external import External
 from qmm.optimisers.natural_gradient import QuantumNaturalGradient
@@ -15,10 +15,12 @@ __all__ = [
     "CircuitOptimizer",
     "CountEvaluations",
     "External",
+    "OptimizerPlan",
     "QuantumNaturalGradient",
     "Rotosolve",
     "Tally",
     "Together",
+    "Torch",
     "current_probes",
     "is_probing",
     "tallying",

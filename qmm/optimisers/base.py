@@ -13,9 +13,41 @@ from torch.optim import Optimizer
 from qmm.config import Configurable
 from qmm.errors import InputError
 from qmm.optimisers.probing import Closure, Probes, fill, flat
+from qmm.suggestions import did_you_mean
 
 
-class CircuitOptimizer(Configurable, Optimizer, ABC):
+class OptimizerPlan(Configurable, ABC):
+    """An optimiser as a configuration names it, before it knows what it optimises."""
+
+    @abstractmethod
+    def bind(self, params: Iterable[Any]) -> Optimizer:
+        """The optimiser of these parameters, or groups of them."""
+
+
+class Torch(OptimizerPlan):
+    """An optimiser of `torch.optim` for the weights of circuits, with a learning rate and settings of their own.
+
+    Args:
+        name: "AdamW", "SGD", ...
+        lr: Learning rate.
+        options: Its other arguments, {momentum: 0.9} for instance.
+    """
+
+    def __init__(self, name: str = "AdamW", lr: float = 0.01, options: dict[str, Any] | None = None):
+        """Raises InputError for a class that torch.optim has not."""
+        kind = getattr(torch.optim, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+            known = [n for n, k in vars(torch.optim).items() if isinstance(k, type) and issubclass(k, Optimizer)]
+            raise InputError(f"torch.optim has no optimiser {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}")
+        self.kind: type[Any] = kind
+        self.lr, self.options = lr, options or {}
+
+    def bind(self, params: Iterable[Any]) -> Optimizer:
+        made: Optimizer = self.kind(params, lr=self.lr, **self.options)
+        return made
+
+
+class CircuitOptimizer(OptimizerPlan, Optimizer):
     """A torch optimiser for weights of circuits. `step(closure)` needs the closure, which returns the loss, and may run
     backward and zero_grad as those of torch and Lightning do.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from qmm.optimisers.probing import current_probes
 from qmm.optimisers.tape import Felt
 from qmm.quantum import CircuitError, Evaluation, recording
 from qmm.quantum.gradients.unrolling import unroll
@@ -37,7 +38,8 @@ class Tally(list[Evaluation]):
             return
         rows = len(evaluation.inputs)
         self.values += rows
-        if torch.is_grad_enabled():
+        probes = current_probes()
+        if torch.is_grad_enabled() and (probes is None or probes.backward):
             wanted = evaluation.inputs.requires_grad, evaluation.weights.requires_grad
             self.gradients += 2 * rows * _shifted(evaluation, wanted)
 
@@ -88,7 +90,7 @@ def _shifted(evaluation: Evaluation, wanted: tuple[bool, bool]) -> int:
 
 class CountEvaluations(Callback):
     """Logs after each epoch how many circuit evaluations the training steps have taken so far: `quantum/evaluations`, and of
-    them `quantum/evaluations_values`, `_gradients` and `_metric`; resumed with the run."""
+    them `quantum/evaluations_values`, `_gradients` and `_metric`, and how many steps, `quantum/steps`; resumed with the run."""
 
     def __init__(self) -> None:
         self.tally = Tally()
@@ -115,6 +117,7 @@ class CountEvaluations(Callback):
         self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("quantum/steps", float(trainer.global_step))
         pl_module.log("quantum/evaluations", float(self.tally.total))
         for name, number in self.state_dict().items():
             pl_module.log(f"quantum/evaluations_{name}", float(number))

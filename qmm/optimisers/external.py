@@ -24,7 +24,7 @@ class _SpentError(Exception):
 
 class External(CircuitOptimizer):
     """Each step is a minimisation of the loss of its batch, from where the weights stand: a method that keeps a memory (BFGS)
-    has one within a step. Meant for few, large batches. A method that uses up its evaluations ends at the best point that it met.
+    has one within a step. Meant for few, large batches. A method that uses up its evaluations ends at the best point it met.
 
     Args:
         params, max_step: As in CircuitOptimizer.
@@ -69,7 +69,7 @@ class External(CircuitOptimizer):
         with moved(self.parameters) as put:
             search = _Search(probes, self.parameters, put, self.evaluations)
             try:
-                end = np.asarray(self._minimise(search, here.numpy()).x, dtype=np.float64)
+                end = np.asarray(self._minimise(search, here.numpy().copy()).x, dtype=np.float64)
             except _SpentError:
                 end = search.best
         self._move = here - torch.from_numpy(end)

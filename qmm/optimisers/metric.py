@@ -62,32 +62,42 @@ def pulled_back(felt: Sequence[Felt], size: int, kind: Kind = "full", rows: int 
 def product(felt: Sequence[Felt], size: int, rows: int | None = None) -> Product:
     """v (P,) -> g v of the full metric, which is never made: a derivative of the states along v, and one pass back.
 
-    Time and memory of each product are those of a pass with gradients, whatever the number of parameters.
+    Memory is that of the state behind each step of the circuit, and the time of a product that of a few passes, whatever the
+    number of parameters.
     """
     chosen = [own for own in (_first(f, rows) for f in felt) if len(own.inputs)]
     counts = sum((len(own.inputs) * _touched(own, size) for own in chosen), torch.zeros(size, dtype=torch.float64))
     weight = counts.clamp(min=1).rsqrt()
+    products = [_product(own) for own in chosen]
 
     def apply(vector: Tensor) -> Tensor:
         found = torch.zeros(size, dtype=torch.float64)
-        for own in chosen:
+        for own, multiply in zip(chosen, products, strict=True):
             along = own.along((vector * weight).to(own.weights))
-            found += own.back(_product(own, along), size).cpu().double()
+            found += own.back(multiply(along), size).cpu().double()
         return _mean_of_processes(found * weight)
 
     return apply
 
 
-def _product(own: Felt, along: Tensor) -> Tensor:
-    """The sum over samples of their metrics, times (W,); or each one's, times its row of (b, W)."""
+@torch.enable_grad()
+def _product(own: Felt) -> Product:
+    """The sum over samples of their metrics, times (W,); or each one's, times its row of (b, W).
 
-    def state(weights: Tensor) -> Tensor:
-        return states(own.circuit, own.inputs, weights)
+    A derivative backward is linear in what it starts from, so that its own derivative is one forward.
+    """
+    weights = own.weights.clone().requires_grad_()
+    made = states(own.circuit, own.inputs, weights)
+    start = torch.zeros_like(made, requires_grad=True)
+    (backward,) = torch.autograd.grad(made, weights, start, create_graph=True)
+    state = made.detach()
 
-    made, change, *_ = torch.func.jvp(state, (own.weights,), (along,))
-    change = change - made * torch.linalg.vecdot(made, change)[:, None]
-    back = torch.func.vjp(state, own.weights)[1]
-    return back(change)[0]
+    def apply(along: Tensor) -> Tensor:
+        (change,) = torch.autograd.grad(backward, start, along, retain_graph=True)
+        change = change - state * torch.linalg.vecdot(state, change)[:, None]
+        return torch.autograd.grad(made, weights, change, retain_graph=True)[0]
+
+    return apply
 
 
 def solve(metric: Metric, gradient: Tensor, regularisation: float) -> Tensor:

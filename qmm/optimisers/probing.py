@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,7 +39,7 @@ class Probes:
     def __init__(self, closure: Closure, blind: Sequence[Tensor] = ()):
         self._closure, self._blind = torch.enable_grad()(closure), list(blind)
         self._random, self._kept = _random_state(), dict[Any, Any]()
-        self.probing = False
+        self.probing, self.backward = False, True
         if self._blind and torch.distributed.is_available() and torch.distributed.is_initialized():
             processes = torch.distributed.get_world_size()
             if processes > 1:
@@ -51,35 +51,32 @@ class Probes:
     def value(self, graph: bool = False) -> float:
         """The loss with the parameters as they are; nothing is logged by tasks of qmm.tasks, and backward is left out. With
         `graph` what depends on blind parameters is attached to them."""
-        with _ValuesOnly():
-            return self._run(probing=True, blind=not graph)
+        return self._run(probing=True, backward=False, blind=not graph)
 
     def with_gradients(self) -> float:
         """The value, with gradients of all parameters, blind ones too."""
-        return self._run(probing=True, blind=False)
+        return self._run(probing=True, backward=True, blind=False)
 
     def final(self, backward: bool = True) -> float:
         """The loss that the step counts as, with gradients of all but the blind parameters, if there are others."""
-        if backward:
-            return self._run(probing=False)
-        with _ValuesOnly():
-            return self._run(probing=False)
+        return self._run(probing=False, backward=backward)
 
-    def _run(self, probing: bool, blind: bool = True) -> float:
+    def _run(self, probing: bool, backward: bool, blind: bool = True) -> float:
         _set_random_state(self._random)
         frozen = [p for p in self._blind if p.requires_grad] if blind else []
-        self.probing, before = probing, _PROBES.set(self)
+        self.probing, self.backward, before = probing, backward, _PROBES.set(self)
         try:
             for parameter in frozen:
                 parameter.requires_grad_(False)
-            loss = self._closure()
+            with nullcontext() if backward else _ValuesOnly():
+                loss = self._closure()
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(True)
             _PROBES.reset(before)
         if loss is None:
             raise InputError("the closure returned None; it has to return the loss")
-        return float(loss)
+        return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
     def reuse(self, key: Any, module: nn.Module, make: Callable[[], Any]) -> Any:
         """What `make` gives by the parameters of `module`, made once in a step where none of them is blind: probes get it

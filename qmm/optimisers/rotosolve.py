@@ -119,11 +119,7 @@ class Rotosolve(CircuitOptimizer):
     def _frequencies(self, probes: Probes, size: int) -> tuple[Tensor, float]:
         """(P,): the periods of the loss in a turn of 2 pi of each weight, 0 for what nothing feels; and the loss."""
         assert self._tape is not None
-        with self._tape.recording(graph=False):
-            loss = probes.value()
-        if self._tape.unknown:
-            with self._tape.recording():
-                probes.value(graph=True)
+        loss = self._tape.run(probes.value)
         found = torch.zeros(size, dtype=torch.float64)
         for felt in self._tape.felt:
             own = _frequencies_of(felt)

@@ -127,16 +127,12 @@ class QNSPSA(SPSA):
 
     def probe(self, probes: Probes) -> float:
         assert self._tape is not None
-        with self._tape.recording(graph=False):
-            value = probes.value()
-        if self._tape.unknown:  # how weights follow from parameters is seen in a graph, once
-            with self._tape.recording():
-                probes.value(graph=True)
-            if any(felt.picks is None for felt in self._tape.felt):
-                raise InputError(
-                    "QNSPSA was given parameters of which circuit weights are made otherwise than by picking elements; take "
-                    "SPSA, or QuantumNaturalGradient"
-                )
+        value = self._tape.run(probes.value)
+        if any(felt.picks is None for felt in self._tape.felt):
+            raise InputError(
+                "QNSPSA was given parameters of which circuit weights are made otherwise than by picking elements; take "
+                "SPSA, or QuantumNaturalGradient"
+            )
         return value
 
     def watching(self) -> ExitStack:

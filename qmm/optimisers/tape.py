@@ -1,7 +1,7 @@
 """Tape: the circuits of a pass, and how their weights follow from the parameters of an optimiser."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -58,6 +58,16 @@ class Tape(list[Evaluation]):
         self.felt, self.unknown, self._graph = [], False, graph
         self._met.clear()
         return recording(self)
+
+    def run(self, value: Callable[[bool], float]) -> float:
+        """`value(graph)` of a pass, recorded: with a graph where nothing is known yet, or where something new is met."""
+        graph = not self._known
+        with self.recording(graph):
+            found = value(graph)
+        if self.unknown:
+            with self.recording():
+                value(True)
+        return found
 
     def append(self, evaluation: Evaluation) -> None:
         circuit, inputs, weights, _ = evaluation
