@@ -19,7 +19,17 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 BASES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted(
     str(path.relative_to(CONFIGS))
-    for folder in ("backend", "compressors", "encoders", "fusion", "initialisers", "modalities", "regularisation", "training")
+    for folder in (
+        "backend",
+        "compressors",
+        "encoders",
+        "fusion",
+        "initialisers",
+        "modalities",
+        "optimisers",
+        "regularisation",
+        "training",
+    )
     for path in (CONFIGS / folder).glob("*.yaml")
 )
 STUDIES = sorted((CONFIGS / "studies").glob("*.yaml"))
@@ -75,6 +85,16 @@ STARTED = {
     "uniform": "Uniform",
     "warm_start": "WarmStart",
     "xavier": "Xavier",
+}
+OPTIMISERS = {
+    "adamw": "Torch",
+    "cobyla": "External",
+    "natural_gradient": "QuantumNaturalGradient",
+    "natural_gradient_block": "QuantumNaturalGradient",
+    "nft": "NFT",
+    "qnspsa": "QNSPSA",
+    "rotosolve": "Rotosolve",
+    "spsa": "SPSA",
 }
 MITIGATIONS = sorted(path.stem for path in (CONFIGS / "backend" / "mitigation").glob("*.yaml"))
 COMPARISONS = sorted((CONFIGS / "comparisons").glob("*.yaml"))
@@ -147,6 +167,8 @@ def test_overlays(instantiate, overlay: str) -> None:
     elif kind == "initialisers":
         started = [type(getattr(c, "initialiser", c)).__name__ for c in made.trainer.callbacks if type(c) in STARTING]
         assert started == [STARTED[name]]
+    elif kind == "optimisers":
+        assert type(made.model.circuit_optimizer).__name__ == OPTIMISERS[name]
     elif kind == "regularisation":
         callbacks = [callback for callback in made.trainer.callbacks if "regularisation" in type(callback).__module__]
         used = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
@@ -163,7 +185,8 @@ def test_overlays(instantiate, overlay: str) -> None:
 def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     study = read_study(path)
-    assert next(iter(study.arms)) == ("full" if path.stem == "general_ability" else "quantum")
+    first = {"general_ability": "full", "optimisers_mosi": "adamw", "optimisers_quickstart": "adamw"}.get(path.stem, "quantum")
+    assert next(iter(study.arms)) == first
     assert len(study.seeds) >= 3
 
 
