@@ -238,5 +238,6 @@ def test_every_file_is_covered() -> None:
         *(f"studies/{path.name}" for path in STUDIES),
         *(f"comparisons/{path.name}" for path in COMPARISONS),
         *(f"search/{path.name}" for path in (CONFIGS / "search").glob("*.yaml")),  # tests/search reads each of them
+        *(f"trainability/{path.name}" for path in (CONFIGS / "trainability").glob("*.yaml")),  # tests/trainability does
         *(f"backend/mitigation/{name}.yaml" for name in MITIGATIONS),
     }
