@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
@@ -50,8 +51,8 @@ class SmallAngle(Initialiser):
 class Beta(Initialiser):
     """BEINIT: beta distributed between 0 and `high`, its two parameters estimated from the data.
 
-    As its authors' code does it: the data are scaled to [0, 1], alpha and beta are those of the largest likelihood, angles
-    are radians in [0, 1]. The noise that they add to every training step is no part of an initialiser (it is
+    As its authors' code does it: the data are scaled to [0, 1], alpha and beta are those of the largest likelihood (or, where
+    that is not found, those with the data's mean and variance), angles are radians in [0, 1]. The noise that they add to every training step is no part of an initialiser (it is
     `qmm.regularisation.NoiseInjection`, near enough).
 
     Args:
@@ -75,7 +76,10 @@ class Beta(Initialiser):
         if values.size == 0 or np.ptp(values) == 0:
             raise InputError("Beta(fit=True): the circuit's inputs are all the same, or there are none; give alpha and beta")
         scaled = np.clip((values - values.min()) / np.ptp(values), _INSIDE, 1 - _INSIDE)
-        alpha, beta, _, _ = stats.beta.fit(scaled, floc=0, fscale=1)
+        try:
+            alpha, beta, _, _ = stats.beta.fit(scaled, floc=0, fscale=1)
+        except stats.FitError:  # few or clustered values: the likelihood's equations found no end
+            alpha, beta = _by_moments(scaled)
         return Beta(float(alpha), float(beta), self.high)
 
     def draw(self, circuit: Circuit, generator: torch.Generator, count: int = 1) -> Tensor:
@@ -84,6 +88,13 @@ class Beta(Initialiser):
             raise InputError("Beta(fit=True) has seen no data; start a training with it (qmm.training.Initialisation)")
         uniform = torch.rand((count, len(circuit.weights)), generator=generator, dtype=torch.float64)
         return self.high * torch.from_numpy(stats.beta.ppf(uniform.numpy(), self.alpha, self.beta))
+
+
+def _by_moments(values: NDArray[np.float64]) -> tuple[float, float]:
+    """alpha and beta with the mean and the variance of values in [0, 1], not all the same."""
+    mean = values.mean()
+    total = mean * (1 - mean) / values.var() - 1  # at least 0, since the variance is at most mean (1 - mean)
+    return max(mean * total, _INSIDE), max((1 - mean) * total, _INSIDE)
 
 
 class OrthogonalLike(Initialiser):

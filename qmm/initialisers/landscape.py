@@ -194,6 +194,6 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def random_inputs(circuit: Circuit, generator: torch.Generator, rows: int) -> Tensor:
-    """(rows, n_inputs) angles, uniform in [-pi, pi)."""
-    size = (rows, len(circuit.inputs))
+    """(rows, n_inputs) angles, uniform in [-pi, pi); a single row where there is no input, since all would be alike."""
+    size = (rows if circuit.inputs else 1, len(circuit.inputs))
     return math.pi * (2 * torch.rand(size, generator=generator, dtype=torch.float64) - 1)

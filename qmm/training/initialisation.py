@@ -31,14 +31,18 @@ class Start(NamedTuple):
     weights: int
     spread: float
     """Standard deviation of the weights, in radians."""
-    variance: float
-    """Of the entries of the loss's gradient, over weights and the batches that were looked at."""
+    variance: float | None
+    """Of the entries of the loss's gradient, over weights and the batches that were looked at; None where none was."""
     told: str = ""
+
+    def figures(self) -> dict[str, float]:
+        known = {"gradient_variance": self.variance, "spread": self.spread}
+        return {name: value for name, value in known.items() if value is not None}
 
     def __str__(self) -> str:
         lines = [
             f"{self.initialiser} started {self.weights} weights of {', '.join(self.circuits)}: standard deviation "
-            f"{self.spread:.3f} rad, gradient variance {self.variance:.2e}"
+            f"{self.spread:.3f} rad" + ("" if self.variance is None else f", gradient variance {self.variance:.2e}")
         ]
         lines += [self.told] if self.told else []
         lines += [f"left as they were: {', '.join(self.left)}"] if self.left else []
@@ -56,12 +60,13 @@ class Initialisation(Callback):
     Args:
         initialiser: What the weights start from; None: they stay as the model made them, and are measured like others.
         seed: Of the initialiser; by default that of the training (`seed_everything`), or 0.
-        batches: How many training batches it may look at; by default what it asks for, else 4.
+        batches: How many training batches are looked at, by default as many as the initialiser asks for, else 4. With 0 no
+            gradient is computed, which is to be thought of where circuits run on hardware; then nothing can be searched.
     """
 
     def __init__(self, initialiser: Initialiser | None = None, seed: int | None = None, batches: int | None = None):
-        if batches is not None and batches < 1:
-            raise InputError(f"batches={batches}; an initialisation looks at one at least")
+        if batches is not None and batches < (1 if getattr(initialiser, "searches", False) else 0):
+            raise InputError(f"batches={batches}; {type(initialiser).__name__} looks at one batch at least")
         self.initialiser, self.seed = initialiser, seed
         self.batches: int = getattr(initialiser, "batches", 4) if batches is None else batches
         self.start: Start | None = None
@@ -87,7 +92,7 @@ class Initialisation(Callback):
         if trainer.is_global_zero:
             print(f"Initialisation: {self.start}")
         for logger in trainer.loggers:
-            logger.log_metrics({"start/gradient_variance": done.variance, "start/spread": done.spread}, step=0)
+            logger.log_metrics({f"start/{name}": value for name, value in done.figures().items()}, step=0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"start": None if self.start is None else self.start._asdict()}
@@ -103,9 +108,8 @@ class Initialisation(Callback):
         self._report(pl_module, "test")
 
     def _report(self, pl_module: LightningModule, split: str) -> None:
-        if self.start is not None:
-            pl_module.log(f"{split}/start_gradient_variance", self.start.variance)
-            pl_module.log(f"{split}/start_spread", self.start.spread)
+        for name, value in ({} if self.start is None else self.start.figures()).items():
+            pl_module.log(f"{split}/start_{name}", value)
 
     def _start(self, landscape: ModelLandscape) -> Start:
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
@@ -123,7 +127,7 @@ class Initialisation(Callback):
             landscape.left,
             landscape.size,
             float(weights.std(correction=0)),
-            float(landscape.variances(weights[None])[0]),
+            float(landscape.variances(weights[None])[0]) if landscape.batches else None,
             told,
         )
 
@@ -153,7 +157,9 @@ def circuit_inputs(landscape: ModelLandscape) -> dict[CompiledCircuit, Tensor]:
 
 
 def first_batches(trainer: Trainer, count: int) -> list[Any]:
-    """The first training batches, on the module's device. Raises InputError where there is none."""
+    """So many training batches, on the module's device. Raises InputError where there is none."""
+    if not count:
+        return []
     batches = itertools.islice(iter(trainer.train_dataloader), count)  # type: ignore[arg-type]
     found = [trainer.strategy.batch_to_device(batch, dataloader_idx=0) for batch in batches]
     if not found:

@@ -20,6 +20,7 @@ from qmm.initialisers import (
     trained_depth,
     trained_layers,
 )
+from qmm.initialisers.distributions import _by_moments
 from qmm.quantum import Circuit, Probabilities
 
 
@@ -88,6 +89,10 @@ def test_beta_is_estimated_from_data() -> None:
     seen = Beta(fit=True).see(fusion(), data.reshape(-1, 4))
     assert (seen.alpha, seen.beta) == pytest.approx((2.0, 3.0), rel=0.1)
     assert not seen.fit
+    clustered = torch.tensor([[0.0, 0.1, 0.9, 1.0]] * 3 + [[0.5, 0.5, 0.5, 0.5]], dtype=torch.float64)
+    moments = _by_moments(clustered.numpy().ravel())
+    again = stats.beta(*moments)
+    assert (again.mean(), again.var()) == pytest.approx((0.5, float(clustered.var(correction=0))))
     with pytest.raises(InputError, match="has seen no data"):
         drawn(Beta(fit=True), fusion())
     with pytest.raises(InputError, match="all the same"):

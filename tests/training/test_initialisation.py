@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from qmm.errors import InputError
 from qmm.initialisers import AdaInit, Beta, ModelLandscape, SmallAngle, Uniform, WarmStart
 from qmm.initialisers.warm_start import unexplained
-from qmm.quantum import Circuit, QuantumLayer
+from qmm.quantum import Adjoint, Circuit, QuantumLayer
 from qmm.training import Initialisation, LayerwiseGrowth
 
 
@@ -142,13 +142,33 @@ def test_what_the_run_was_started_with_stands_among_the_metrics(make_trainer) ->
     assert metrics["test/start_gradient_variance"] == pytest.approx(callback.start.variance)
 
 
+def test_without_batches_no_gradient_is_computed(make_trainer) -> None:
+    module, calls = Waves(optimiser=_still), []
+    module.layer.gradient = _Counting(calls)
+    callback = Initialisation(Uniform(), batches=0)
+    fit(make_trainer, callback, module=module)
+    assert callback.start is not None
+    assert (callback.start.variance, len(calls)) == (None, 4)  # the training's own steps
+    with pytest.raises(InputError, match="looks at one batch at least"):
+        Initialisation(AdaInit(), batches=0)
+
+
+class _Counting(Adjoint):
+    def __init__(self, calls: list[int]):
+        self.calls = calls
+
+    def values(self, backend: Any, circuit: Any, inputs: Tensor, weights: Tensor) -> Tensor:
+        self.calls.append(len(inputs))
+        return super().values(backend, circuit, inputs, weights)
+
+
 def test_ada_init_raises_the_variance_of_real_batches(make_trainer) -> None:
-    variances = {}
+    variances: dict[str, float] = {}
     for name, initialiser in {"drawn": SmallAngle(), "searched": AdaInit(initialiser=SmallAngle(), rounds=8)}.items():
         callback = Initialisation(initialiser, seed=0, batches=2)
         fit(make_trainer, callback, module=Waves(optimiser=_still))
         assert callback.start is not None
-        variances[name] = callback.start.variance
+        variances[name] = callback.start.figures()["gradient_variance"]
     assert variances["searched"] > 2 * variances["drawn"]
 
 
