@@ -4,8 +4,9 @@ A weight's derivative is put in right behind its gate and carried on with the st
 last gate that is asked for, since overlaps of the derivatives no longer change there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,6 +19,16 @@ from qmm.quantum.tensors.program import LocalStep, PermuteStep, PhaseStep, Progr
 _CHUNK_BYTES = 2**22  # of derivative states that pass through the circuit together on a CPU
 
 See = Callable[[int, Tensor, Tensor], Any]
+_T = TypeVar("_T")
+_KEPT: WeakKeyDictionary[CompiledCircuit, dict[Hashable, Any]] = WeakKeyDictionary()
+
+
+def kept(circuit: CompiledCircuit, key: Hashable, make: Callable[[], _T]) -> _T:
+    """What is made of a circuit once, and goes with it."""
+    known = _KEPT.setdefault(circuit, {})
+    if key not in known:
+        known[key] = make()
+    return known[key]
 
 
 class Stop(NamedTuple):
@@ -49,9 +60,7 @@ class Plan(NamedTuple):
 
 def layers_of(circuit: CompiledCircuit) -> list[Layer]:
     """The circuit's layers, as its program runs them."""
-    if "layers" not in circuit._made:
-        circuit._made["layers"] = schedule(circuit.operations, circuit.circuit.quantum_circuit.num_qubits)
-    return circuit._made["layers"]
+    return kept(circuit, "layers", lambda: schedule(circuit.operations, circuit.circuit.quantum_circuit.num_qubits))
 
 
 def compile_plan(circuit: CompiledCircuit, groups: Sequence[Sequence[int]], whole: bool = False) -> Plan:
@@ -109,13 +118,12 @@ def plan(
     circuit: CompiledCircuit, groups: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype, whole: bool = False
 ) -> Plan:
     """`compile_plan`, once for each device and real `dtype`."""
-    key = ("derivatives", tuple(map(tuple, groups)), whole)
-    placed = (*key, device, dtype)
-    if placed not in circuit._made:
-        if key not in circuit._made:
-            circuit._made[key] = compile_plan(circuit, groups, whole)
-        circuit._made[placed] = convert(circuit._made[key], device, dtype)
-    return circuit._made[placed]
+    key = (tuple(map(tuple, groups)), whole)
+
+    def placed() -> Plan:
+        return convert(kept(circuit, key, lambda: compile_plan(circuit, groups, whole)), device, dtype)
+
+    return kept(circuit, (*key, device, dtype), placed)
 
 
 def gather(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor, plan: Plan, see: See) -> Iterator[list[Any]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qmm.errors import InputError
-from qmm.geometry.derivatives import gather, layers_of, plan
+from qmm.geometry.derivatives import gather, kept, layers_of, plan
 from qmm.geometry.insertions import effects
 from qmm.quantum import Circuit, CompiledCircuit
 from qmm.quantum.layer import check_finite, check_shapes
@@ -96,12 +96,17 @@ def weight_blocks(circuit: Circuit | CompiledCircuit) -> list[list[int]]:
     several gates belongs to its first.
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
-    if "weight blocks" not in compiled._made:
-        found = [[effect.weight for effect in effects(layer, compiled.circuit.weights)] for layer in layers_of(compiled)]
-        seen = [set[int]().union(*found[:place]) for place in range(len(found))]
-        own = [sorted(set(block) - before) for block, before in zip(found, seen, strict=True)]
-        compiled._made["weight blocks"] = [block for block in own if block]
-    return [list(block) for block in compiled._made["weight blocks"]]
+    return [list(block) for block in kept(compiled, "blocks", lambda: _blocks(compiled))]
+
+
+def _blocks(circuit: CompiledCircuit) -> list[list[int]]:
+    found = list[list[int]]()
+    placed = set[int]()
+    for layer in layers_of(circuit):
+        own = sorted({effect.weight for effect in effects(layer, circuit.circuit.weights)} - placed)
+        placed.update(own)
+        found += [own] if own else []
+    return found
 
 
 def checked(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

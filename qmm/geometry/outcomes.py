@@ -8,7 +8,7 @@ from qiskit import QuantumCircuit
 from torch import Tensor
 
 from qmm.errors import InputError
-from qmm.geometry.derivatives import gather, plan
+from qmm.geometry.derivatives import gather, kept, plan
 from qmm.geometry.fisher import checked, weight_blocks
 from qmm.quantum import Circuit, CompiledCircuit, Probabilities
 from qmm.quantum.settings import settings
@@ -27,7 +27,7 @@ def classical_fisher(circuit: Circuit | CompiledCircuit, inputs: Tensor, weights
     """
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
     inputs, weights = checked(compiled, inputs, weights)
-    measured = _measured(compiled)
+    measured = kept(compiled, "measured", lambda: _measured(compiled))
     total = weights.new_zeros(len(inputs), weights.shape[-1], weights.shape[-1])
     for turned in measured:
         total += _of_one_setting(turned, inputs, weights)
@@ -81,17 +81,15 @@ def _of_one_setting(circuit: CompiledCircuit, inputs: Tensor, weights: Tensor) -
 
 def _measured(circuit: CompiledCircuit) -> list[CompiledCircuit]:
     """For each measurement setting the circuit up to its outcomes."""
-    if "measured" not in circuit._made:
-        found = []
-        for setting in settings(circuit.circuit):
-            written: QuantumCircuit = circuit.circuit.quantum_circuit.copy()
-            for qubit in np.flatnonzero(setting.basis.x):
-                if setting.basis.z[qubit]:
-                    written.sdg(int(qubit))
-                written.h(int(qubit))
-            qubits = tuple(int(q) for q in np.flatnonzero(setting.basis.x | setting.basis.z))
-            read = circuit.circuit.observables
-            read = read if isinstance(read, Probabilities) else Probabilities(qubits)
-            found.append(CompiledCircuit(circuit.circuit._replace(quantum_circuit=written, observables=read)))
-        circuit._made["measured"] = found
-    return circuit._made["measured"]
+    found = []
+    for setting in settings(circuit.circuit):
+        written: QuantumCircuit = circuit.circuit.quantum_circuit.copy()
+        for qubit in np.flatnonzero(setting.basis.x):
+            if setting.basis.z[qubit]:
+                written.sdg(int(qubit))
+            written.h(int(qubit))
+        read = circuit.circuit.observables
+        if not isinstance(read, Probabilities):
+            read = Probabilities(tuple(int(q) for q in np.flatnonzero(setting.basis.x | setting.basis.z)))
+        found.append(CompiledCircuit(circuit.circuit._replace(quantum_circuit=written, observables=read)))
+    return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor
 
+from qmm.geometry.derivatives import kept
 from qmm.geometry.fisher import Kind, checked, entries
 from qmm.quantum import Backend, Circuit, CompiledCircuit, Probabilities, expectations
 from qmm.quantum.gradients.unrolling import Unrolled, unroll
@@ -49,7 +50,7 @@ def sampled_fubini_study(
     compiled = circuit if isinstance(circuit, CompiledCircuit) else CompiledCircuit(circuit)
     inputs, weights = checked(compiled, inputs, weights)
     wanted = entries(compiled, kind, blocks)
-    overlap = _overlap(compiled)
+    overlap = kept(compiled, "overlap", lambda: _overlap(compiled))
     unrolled, own = overlap.unrolled, weights.expand(len(inputs), -1).double().cpu()
     x, n_inputs = inputs.double().cpu(), inputs.shape[1]
     chosen = np.flatnonzero(unrolled.of_weights)
@@ -99,14 +100,12 @@ def _points(shifts: list[dict[int, float]], n_angles: int) -> NDArray[np.float64
 
 
 def _overlap(circuit: CompiledCircuit) -> Overlap:
-    if "overlap" not in circuit._made:
-        n_qubits = circuit.circuit.quantum_circuit.num_qubits
-        everything = Probabilities(tuple(range(n_qubits)))  # so that no angle is out of sight
-        unrolled = unroll(CompiledCircuit(circuit.circuit._replace(observables=everything)))
-        there = unrolled.compiled.circuit
-        names = [Parameter(f"uncomputed[{place}]") for place in range(len(there.inputs))]
-        back = there.quantum_circuit.assign_parameters(dict(zip(there.inputs, names, strict=True))).inverse()
-        written: QuantumCircuit = there.quantum_circuit.compose(back)
-        none = Probabilities(tuple(range(n_qubits)), (0,) + (1,) * (2**n_qubits - 1))
-        circuit._made["overlap"] = Overlap(CompiledCircuit(Circuit.of(written, [*there.inputs, *names], (), none)), unrolled)
-    return circuit._made["overlap"]
+    n_qubits = circuit.circuit.quantum_circuit.num_qubits
+    everything = Probabilities(tuple(range(n_qubits)))  # so that no angle is out of sight
+    unrolled = unroll(CompiledCircuit(circuit.circuit._replace(observables=everything)))
+    there = unrolled.compiled.circuit
+    names = [Parameter(f"uncomputed[{place}]") for place in range(len(there.inputs))]
+    back = there.quantum_circuit.assign_parameters(dict(zip(there.inputs, names, strict=True))).inverse()
+    written: QuantumCircuit = there.quantum_circuit.compose(back)
+    none = Probabilities(tuple(range(n_qubits)), (0,) + (1,) * (2**n_qubits - 1))
+    return Overlap(CompiledCircuit(Circuit.of(written, [*there.inputs, *names], (), none)), unrolled)
