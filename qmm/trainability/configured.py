@@ -87,6 +87,9 @@ class ConfiguredFusion(Family):
         from qmm.costs.configuration import build, fusion_config, random_features
         from qmm.training.cli import instantiate
 
+        model = self.plain["model"]["init_args"]["model"]
+        if model.get("init_args", model).get("counterpart"):
+            raise InputError("the configuration has a `counterpart` in the place of its fusion; leave that overlay out")
         entries = build(self.plain).entries
         sizes = _shared_out(qubits, list(entries))
         if self.features_per_qubit:

@@ -119,7 +119,8 @@ def _layers(qubits: int, depth: int, block: int | None, turns: list[list[tuple[P
 
 
 class AnsatzLayers(Family):
-    """Layers of an ansatz on a single register that starts in |0...0>, without data: only the start is random.
+    """Layers of an ansatz on one register, without data: behind RY(pi/4) on every qubit, as in `RandomAxes`, so that no axis
+    is special, and only the start is random.
 
     Gates that the observable does not feel are left out.
 
@@ -136,10 +137,14 @@ class AnsatzLayers(Family):
         if read == OWN:
             raise InputError("an ansatz has no read-out of its own; name an observable, 'zz' for instance")
         layer = self.ansatz.circuit(qubits)
-        whole = QuantumCircuit(qubits)
+        whole, weights = QuantumCircuit(qubits), list[Parameter]()
+        whole.ry(math.pi / 4, range(qubits))
         for place in range(depth):
-            whole.compose(layer.assign_parameters({p: Parameter(f"{place}.{p.name}") for p in layer.parameters}), inplace=True)
-        circuit = felt(Circuit.of(whole, observables=[observable(read, qubits)]))
+            named = {p: Parameter(f"{place}.{p.name}") for p in layer.parameters}
+            whole.compose(layer.assign_parameters(named), inplace=True)
+            weights += [named[angle] for item in layer.data for angle in item.operation.params if angle in named]
+        in_order = dict.fromkeys(weights)  # that of the gates: the first weight is the first gate's
+        circuit = felt(Circuit.of(whole, (), in_order, [observable(read, qubits)]))
         return Ensemble(CompiledCircuit(circuit), torch.zeros(count, 0, dtype=torch.float64), [circuit])
 
 

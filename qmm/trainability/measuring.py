@@ -20,7 +20,7 @@ from qmm.config import to_config
 from qmm.errors import InputError
 from qmm.files import write_json
 from qmm.quantum import CircuitError
-from qmm.study.worker import die_with_parent
+from qmm.study.worker import CAN_FORK, die_with_parent
 from qmm.trainability.ensembles import Ensemble
 from qmm.trainability.estimates import resampled_variances
 from qmm.trainability.families import Family
@@ -104,17 +104,18 @@ def run(plan: Plan, folder: Path, jobs: int = 1) -> Outcome:
     paths = {point: _path(plan, point, folder) for point in every}
     todo = [point for point in every if not paths[point].is_file()]
     groups = [list(group) for _, group in groupby(todo, key=lambda point: point.size)]
-    outcome = Outcome({}, {}, {})
+    left: dict[str, dict[Point, str]] = {"refused": {}, "failed": {}}
     with tqdm(total=len(every), initial=len(every) - len(todo), desc=plan.name, unit="point", smoothing=0) as bar:
         for group, results in _measured(plan, groups, jobs, bar):
             for point, (kind, result) in zip(group, results, strict=True):
                 if kind == "found":
                     write_json(paths[point], result)
                 else:
-                    getattr(outcome, kind)[point] = result
+                    left[kind][point] = result
                 bar.update()
-    outcome.found.update({point: json.loads(path.read_text()) for point, path in paths.items() if path.is_file()})
-    return outcome
+    found = {point: json.loads(path.read_text()) for point, path in paths.items() if path.is_file()}
+    ordered = ({point: reasons[point] for point in every if point in reasons} for reasons in left.values())
+    return Outcome(found, *ordered)
 
 
 def _measured(plan: Plan, groups: Sequence[Sequence[Point]], jobs: int, bar: Any) -> Iterator[tuple[list[Point], list[Any]]]:
@@ -125,7 +126,8 @@ def _measured(plan: Plan, groups: Sequence[Sequence[Point]], jobs: int, bar: Any
             yield [point], _try(plan, [point])
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")  # libraries under torch do not survive a fork
+    context = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
+    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(threads,)) as pool:
         futures = {pool.submit(_try, plan, group): list(group) for group in groups}
         try:

@@ -66,13 +66,14 @@ def against_depth(rows: Mapping[Series, Row], which: str = "first") -> Figure | 
 
 
 def _line(axes: Axes, values: Mapping[int, Estimate], label: str, color: object, marker: str) -> None:
-    places = sorted(values)
-    shown = [max(values[x].value, ZERO) for x in places]
-    below = [max(0.0, max(values[x].value, ZERO) - max(values[x].low, ZERO)) for x in places]
-    above = [max(0.0, values[x].high - max(values[x].value, ZERO)) for x in places]
-    axes.errorbar(
-        places, shown, yerr=[below, above], label=label, color=color, marker=marker, markersize=4, linewidth=1.3, capsize=2
-    )
+    """What is 0 has no place on a logarithmic axis, so the label says where."""
+    places = [x for x in sorted(values) if values[x].value >= ZERO]
+    if len(places) < len(values):
+        label += f" (0 at {', '.join(str(x) for x in sorted(values) if x not in places)})"
+    shown = np.array([values[x].value for x in places])
+    low, high = (np.array([getattr(values[x], end) for x in places]) for end in ("low", "high"))
+    bars = np.stack([np.maximum(shown - np.maximum(low, ZERO), 0), np.maximum(high - shown, 0)])
+    axes.errorbar(places, shown, bars, label=label, color=color, marker=marker, markersize=4, linewidth=1.3, capsize=2)
 
 
 def _guide(axes: Axes, lines: list[dict[int, Estimate]]) -> None:
