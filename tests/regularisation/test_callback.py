@@ -1,5 +1,6 @@
 """PerturbCircuits: on a model while it is trained, off afterwards, and the same when a training is continued."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from qmm.cli import main
 from qmm.contracts import Perturbation
 from qmm.errors import InputError
-from qmm.fusion import ConcatFusion, QuantumFusion
+from qmm.fusion import ConcatFusion, KernelFusion, QuantumFusion
 from qmm.regularisation import AngleNoise, GateDropout, PauliNoise, PerturbCircuits
 from qmm.training.cli import TrainingCLI
 
@@ -29,7 +30,8 @@ def test_set_for_the_training_and_taken_away() -> None:
     callback, other = PerturbCircuits(EVERY), AngleNoise(0.3)
     model.fusion.perturbations = (other,)
     callback.on_fit_start(None, model)  # type: ignore[arg-type]
-    assert model.fusion.perturbations == (other, *EVERY)
+    assert model.fusion.perturbations[0] is other
+    assert list(model.fusion.perturbations[-3:]) == EVERY
     callback.teardown(None, model, "fit")  # type: ignore[arg-type]
     assert model.fusion.perturbations == (other,)
     callback.on_fit_start(None, model)  # type: ignore[arg-type]
@@ -44,6 +46,18 @@ def test_nothing_to_change_is_an_error() -> None:
     for perturbation in EVERY:
         with pytest.raises(InputError, match=f"{type(perturbation).__name__} finds nothing to change in the 0 trained"):
             PerturbCircuits([perturbation]).on_fit_start(None, classical)  # type: ignore[arg-type]
+
+
+def test_circuits_that_pass_by_are_an_error() -> None:
+    """A kernel is computed from states, expectation values are not."""
+    callback = PerturbCircuits([AngleNoise()])
+    rows = {m: torch.rand(4, 2) for m in ("vision", "audio")}, {m: torch.ones(4, dtype=torch.bool) for m in ("vision", "audio")}
+    for fusion, passes in ((KernelFusion(landmarks=2), False), (QuantumFusion(layers=1), True)):
+        model: Any = Holder(fusion)
+        callback.on_fit_start(None, model)  # type: ignore[arg-type]
+        model.fusion(*rows)
+        with nullcontext() if passes else pytest.raises(InputError, match="no circuit passed the perturbations"):
+            callback.on_train_batch_end(None, model, None, None, 0)  # type: ignore[arg-type]
 
 
 def test_a_training_that_is_continued_draws_what_an_unbroken_one_draws(
