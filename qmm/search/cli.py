@@ -27,10 +27,12 @@ def main(args: list[str]) -> None:
     options, rest = _parser().parse_known_args(args)
     _check(options)
     from qmm.costs.configuration import parse  # Lightning and Qiskit, which take seconds
-    from qmm.search.arms import Circuits
+    from qmm.search.arms import COSTS, Circuits
     from qmm.search.plan import read_budget, read_plan
     from qmm.search.runner import Search
 
+    if options.cost is not None and options.cost not in COSTS:
+        raise InputError(f"--cost {options.cost}; what circuits cost is one of {', '.join(COSTS)}")
     plan = read_plan(options.space)
     plan = plan._replace(budget={**plan.budget, **read_budget(options.budget)})
     plain = parse([*(word for file in options.config for word in ("--config", file)), *rest], "qmm search")

@@ -251,6 +251,7 @@ def test_a_search_as_a_user_runs_it_killed_once(qmm: Qmm, tiny: list[str], tmp_p
         (["--trials", "0"], "at least 1"),
         (["--method", "magic"], "random, evolutionary, mcts, quadratic"),
         (["--budget", "gate=3"], "did you mean 'gates'"),
+        (["--cost", "swaps"], "--cost swaps; what circuits cost is one of two_qubit_gates, depth"),
         (["--space", "nowhere.yaml"], "nowhere.yaml does not exist"),
     ],
 )
