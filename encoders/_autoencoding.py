@@ -170,7 +170,9 @@ class Autoencoder(FittedOnce):
     def _descend(self, rows: Tensor) -> None:
         optimizer = Adam(self.trained(), self.learning_rate)
         schedule = CosineAnnealingLR(optimizer, self.steps)
-        for batch in tqdm(self._batches(len(rows)), desc=self._name, total=self.steps, delay=_PATIENCE, leave=False):
+        for batch in tqdm(
+            self._batches(len(rows)), desc=self._name, total=self.steps, delay=_PATIENCE, mininterval=1, leave=False
+        ):
             optimizer.zero_grad()
             self.losses(rows[batch.to(rows.device)]).mean().backward()
             optimizer.step()

@@ -79,7 +79,7 @@ class QuantumAutoencoder(Autoencoder, RunsCircuits):
     Pauli's expectation value of each latent qubit, then the next Pauli's, as many as there are features: <X>, <Z>, <Y> behind
     an amplitude encoding, <Z>, <X>, <Y> behind any other.
 
-    With amplitude encoding, features minus their mean stand beside a constant of the same size: the state then knows their
+    With amplitude encoding, features minus their mean stand behind a constant of the same size: the state then knows their
     length and sign, which amplitudes alone do not, and no row is empty. Any other feature map gets the first principal
     components, squashed into [0, pi].
 
@@ -90,8 +90,8 @@ class QuantumAutoencoder(Autoencoder, RunsCircuits):
         features: Number of angles, k; at most 3 l.
         latent: Latent qubits, l; by default one for each feature, and one less than there are qubits at most.
         inputs: Features that enter, as principal components if there are more; by default all of them for an amplitude
-            encoding (which then need ceil(log2(D + 1)) qubits), and 8 otherwise. In amplitudes, components already stand in
-            order, so that there is little left to learn.
+            encoding (which then need ceil(log2(D + 1)) qubits), and 8 otherwise. Among amplitudes, components already stand
+            in order, so that little is left to learn.
         feature_map: How they enter; by default AmplitudeEncoding. What is trained in it learns in fine-tuning alone.
         ansatz: Of which U is made; by default Brickwork of RY and CX, which keeps real amplitudes real (then <Y> is always 0).
         layers: Of the ansatz.
@@ -206,7 +206,7 @@ class QuantumAutoencoder(Autoencoder, RunsCircuits):
         """(B, D) -> (B, p), angles of the feature map."""
         values = self.front(pooled.to(self.standardise.mean.dtype))
         if isinstance(self.front, Scaled):
-            values = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
+            values = torch.cat([torch.ones_like(values[:, :1]), values], dim=1)
         angles: Tensor = self.feature_map(values)
         return angles
 

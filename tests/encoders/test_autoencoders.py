@@ -42,11 +42,11 @@ def quantum(data: torch.Tensor, fit: bool = True, features: int = 2, **options: 
 
 
 def test_the_state_that_is_encoded() -> None:
-    """Amplitudes are the features minus their mean, over their root mean square length, beside a constant 1."""
+    """Amplitudes are the features minus their mean, over their root mean square length, behind a constant 1."""
     data = correlated(width=6)
     encoder = quantum(data)
     centred = data - data.mean(0)
-    amplitudes = torch.cat([centred / centred.square().sum(1).mean().sqrt(), torch.ones(len(data), 1)], 1)
+    amplitudes = torch.cat([torch.ones(len(data), 1), centred / centred.square().sum(1).mean().sqrt()], 1)
     expected = torch.nn.functional.normalize(amplitudes, dim=1)
     overlaps = (encoder.encoded(data)[:, :7] @ expected.to(torch.complex64).mT).diagonal().abs()
     torch.testing.assert_close(overlaps, torch.ones(len(data)), atol=1e-5, rtol=0)
@@ -197,14 +197,14 @@ def test_circuits_are_found_in_a_model_and_run_where_it_says() -> None:
     assert compressor.backend is backend
     compressor.fit([data])
     assert compressor.backend is backend
-    assert backend.ledger.snapshot().to_dict()["circuits"] == 0
+    assert backend.ledger.snapshot().circuits == 0
     assert list(weighted_circuits(model)) == ["branches.text.compressor.latent"]
     assert list(circuit_parameters(model)) == ["branches.text.compressor.weights"]
     compressor.eval()
     rows = compressor.rows(data[:6])
     with torch.no_grad():
         measured = compressor.codes(rows)
-        assert backend.ledger.snapshot().to_dict()["circuits"] > 0
+        assert backend.ledger.snapshot().circuits > 0
         model.run_on(ExactBackend())
         exact = compressor.codes(rows)
     assert not torch.equal(measured, exact)
@@ -218,7 +218,7 @@ def test_training_on_shots_is_possible() -> None:
     before = compressor.weights.detach().clone()
     compressor.run_on(backend)
     compressor.fit([correlated(8, 3)])
-    assert backend.ledger.snapshot().to_dict()["circuits"] > 0
+    assert backend.ledger.snapshot().circuits > 0
     assert not torch.equal(before, compressor.weights)
 
 
@@ -256,7 +256,7 @@ def test_the_classical_autoencoder_comes_near_principal_components() -> None:
     ("use", "message"),
     [
         (lambda: QuantumAutoencoder(2, layers=0), "layers=0"),
-        (lambda: QuantumAutoencoder(2, loss="fidelity"), "local"),  # type: ignore[arg-type]
+        (lambda: QuantumAutoencoder(2, loss="fidelity"), "local"),
         (lambda: QuantumAutoencoder(2, steps=0), "steps=0"),
         (lambda: built(QuantumAutoencoder(2, latent=3), torch.zeros(9, 7)), "8 values on 3 qubits, latent=3; .* at most 2"),
         (

@@ -120,13 +120,13 @@ def test_another_backend_measures_overlaps() -> None:
     exact = compressor.kernel(x, y)
     compressor.run_on(backend)
     measured = compressor.kernel(x, y)
-    assert backend.ledger.snapshot().to_dict()["circuits"] > 0
+    assert backend.ledger.snapshot().circuits > 0
     assert not torch.equal(measured, exact)
     deviation = (exact * (1 - exact) / shots).sqrt()
     assert ((measured - exact).abs() <= 5 * deviation + 1e-6).all()
-    before = backend.ledger.snapshot().to_dict()["circuits"]
+    before = backend.ledger.snapshot().circuits
     compressor.fit([data])
-    assert backend.ledger.snapshot().to_dict()["circuits"] == before  # it simulates
+    assert backend.ledger.snapshot().circuits == before  # it simulates
     assert compressor.backend is backend
 
 
