@@ -47,7 +47,7 @@ class PerturbCircuits(Configurable, Callback):
         if not self._watch.seen:
             raise InputError(
                 "no circuit passed the perturbations in the first batch: the model computes its values in another way (a "
-                "KernelFusion, from exact states), or does not train what runs them; leave PerturbCircuits out, or name a backend"
+                "KernelFusion, from exact states), or does not train what runs them; leave PerturbCircuits out"
             )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
