@@ -52,8 +52,8 @@ class Beta(Initialiser):
     """BEINIT: beta distributed between 0 and `high`, its two parameters estimated from the data.
 
     As its authors' code does it: the data are scaled to [0, 1], alpha and beta are those of the largest likelihood (or, where
-    that is not found, those with the data's mean and variance), angles are radians in [0, 1]. The noise that they add to every training step is no part of an initialiser (it is
-    `qmm.regularisation.NoiseInjection`, near enough).
+    that is not found, those with the data's mean and variance), angles are radians in [0, 1]. The noise that they add to the
+    weights in every training step is no part of an initialiser.
 
     Args:
         alpha, beta: Both 1: uniform; both larger: around the middle.

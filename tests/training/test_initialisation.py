@@ -143,7 +143,8 @@ def test_what_the_run_was_started_with_stands_among_the_metrics(make_trainer) ->
 
 
 def test_without_batches_no_gradient_is_computed(make_trainer) -> None:
-    module, calls = Waves(optimiser=_still), []
+    calls: list[int] = []
+    module = Waves(optimiser=_still)
     module.layer.gradient = _Counting(calls)
     callback = Initialisation(Uniform(), batches=0)
     fit(make_trainer, callback, module=module)
