@@ -44,7 +44,7 @@ def main(args: list[str]) -> None:
     rows = series(plan, outcome)
     write_json(folder / "trainability.json", as_json(plan, outcome, rows, command))
     if rows:
-        table = markdown(rows)
+        table = markdown(plan, rows)
         (folder / "trainability.md").write_text(f"`{command}`\n\n{table}\n")
         print(table)
         figures = {"qubits": against_qubits(rows, options.weight), "depth": against_depth(rows, options.weight)}

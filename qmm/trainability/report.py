@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qmm.trainability.estimates import ZERO, Estimate, estimate, slope
+from qmm.trainability.estimates import ZERO, Estimate, estimate, slope, two_design_variance
+from qmm.trainability.families import RandomAxes
 from qmm.trainability.measuring import Outcome, Point
 from qmm.trainability.plan import Depth, Plan
 
 WEIGHTS = ("first", "every")
 """Whose gradient: the first weight's, as in arXiv:1803.11173, or all weights', their variances averaged."""
+
+
+_STRINGS = ("z", "zz", "parity")  # observables that are one Pauli string, for which `two_design_variance` holds
 
 
 class Series(NamedTuple):
@@ -52,18 +56,22 @@ def series(plan: Plan, outcome: Outcome) -> dict[Series, Row]:
     return found
 
 
-def markdown(rows: dict[Series, Row]) -> str:
-    """A table for each kind of circuits and observable, the steepest fall first. In brackets: 95 % bootstrap intervals."""
+def markdown(plan: Plan, rows: dict[Series, Row]) -> str:
+    """A table for each kind of circuits and observable, the steepest fall first. In brackets: 95 % bootstrap intervals. For
+    random circuits and Pauli strings, what 2-designs would give stands above."""
     parts = []
     for name in dict.fromkeys((key.circuits, key.depth, key.observable) for key in rows):
         own = {key: row for key, row in rows.items() if (key.circuits, key.depth, key.observable) == name}
         ordered = sorted(own.items(), key=lambda item: (item[1].slopes["every"] or Estimate(np.inf, 0, 0)).value)
         circuits, depth, observable = name
-        parts.append(f"**{circuits}, depth {depth}, observable {observable}**\n\n{_table(ordered)}")
+        qubits = sorted({n for row in own.values() for n in row.variances["first"]})
+        known = isinstance(plan.cases[circuits].family, RandomAxes) and observable in _STRINGS and len(qubits) > 1
+        theory = slope({n: np.full(2, two_design_variance(n)) for n in qubits}) if known else None
+        parts.append(f"**{circuits}, depth {depth}, observable {observable}**\n\n{_table(ordered, theory)}")
     return "\n\n".join(parts)
 
 
-def _table(rows: list[tuple[Series, Row]]) -> str:
+def _table(rows: list[tuple[Series, Row]], theory: Estimate | None) -> str:
     ends = [f(n for _, row in rows for n in row.variances["first"]) for f in (min, max)]
     header = [
         "start",
@@ -73,6 +81,8 @@ def _table(rows: list[tuple[Series, Row]]) -> str:
         *(f"Var of all, {n} qubits" for n in dict.fromkeys(ends)),
     ]
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    if theory is not None:
+        lines.append("| " + " | ".join(["*2-design, in theory*", "", f"{theory.value:+.3f}", *[""] * (len(header) - 3)]) + " |")
     for key, row in rows:
         variances = [row.variances["every"].get(n) for n in dict.fromkeys(ends)]
         cells = [key.initialiser, str(row.circuits), *(slope_text(row.slopes[which]) for which in WEIGHTS)]

@@ -1,6 +1,7 @@
 """`qmm trainability`: each point once, whatever interrupts it; tables, pictures, and what could not be measured."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from qmm.errors import InputError
-from qmm.trainability import measuring, read_plan
+from qmm.trainability import measuring, read_plan, two_design_variance
 from qmm.trainability.measuring import Point, points, run
 from qmm.trainability.plan import Plan
 from qmm.trainability.report import markdown, series
@@ -92,7 +93,7 @@ def test_a_point_that_fails_does_not_take_the_others(
     assert len(outcome.failed) == 6
     rows = series(plan, outcome)
     assert any(row.slopes["first"] is None for row in rows.values())  # a single size has none
-    assert "| uniform | 20 | - | - |" in markdown(rows)
+    assert "| uniform | 20 | - | - |" in markdown(plan, rows)
 
 
 def test_other_processes_measure_the_same(plan: Plan, tmp_path: Path) -> None:
@@ -108,6 +109,7 @@ def test_the_command(qmm: Qmm, tmp_path: Path) -> None:
     flags = ["--qubits", "2", "3", "--depths", "4", "2n", "--count", "20", "--folder", tmp_path]
     shown = qmm("trainability", *flags, "--initialisers", "uniform", "small-angle:spread=0.05").stdout
     assert "**random, depth 2n, observable zz**" in shown
+    assert f"| *2-design, in theory* |  | {math.log(two_design_variance(3) / two_design_variance(2)):+.3f} |" in shown
     assert shown.count("| small-angle:spread=0.05 | 20 | ") == 2
     content = json.loads((tmp_path / "trainability.json").read_text())
     assert len(content["slopes"]) == 4
