@@ -74,7 +74,8 @@ def picture(found: Mapping[str, Found], metric: str, lowest: bool, cost: str, ti
     costs, scores = [record.costs[cost] for record in scored], [record.score or 0.0 for record in scored]
     right.scatter(costs, scores, color=_COLOURS["quantum"], alpha=0.6)
     kept = front(costs, [score if lowest else -score for score in scores])
-    right.step([costs[i] for i in kept], [scores[i] for i in kept], where="post", color=_COLOURS["quantum"], label="front")
+    ends = [costs[i] for i in kept], [scores[i] for i in kept]
+    right.step(*ends, where="post", marker="D", fillstyle="none", color=_COLOURS["quantum"], label="front")
     best = found["classical"].records.best(lowest) if "classical" in found else None
     if best is not None:
         right.axhline(best.score or 0.0, color=_COLOURS["classical"], linestyle="--", label="best counterpart")
@@ -138,7 +139,7 @@ def _front(quantum: Found, metric: str, lowest: bool, cost: str) -> list[str]:
         f"| {scored[i].costs[cost]} | {scored[i].score:.4f} | {scored[i].number} | {quantum.arm.space.label(scored[i].point)} |"
         for i in kept
     ]
-    paid = cost.replace("_", " ")
+    paid = _in_words(cost)
     return [
         f"Circuits that none with as few {paid} beats:",
         "",
