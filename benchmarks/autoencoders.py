@@ -68,6 +68,7 @@ COMPRESSORS: Compressors = {
     "PCA": lambda k, width, seed: PCACompressor(k),
     "random projection": lambda k, width, seed: RandomProjectionCompressor(k, seed=seed),
     "quantum autoencoder, amplitudes": lambda k, width, seed: QuantumAutoencoder(k, seed=seed),
+    "quantum autoencoder, 15 components": lambda k, width, seed: QuantumAutoencoder(k, inputs=15, layers=12, seed=seed),
     "quantum autoencoder, angles": lambda k, width, seed: QuantumAutoencoder(k, feature_map=AngleEncoding(), seed=seed),
     "classical twin": twin,
     "classical autoencoder, all features": lambda k, width, seed: ClassicalAutoencoder(k, seed=seed),
