@@ -52,6 +52,7 @@ class CircuitOptimizer(OptimizerPlan, Optimizer):
     backward and zero_grad as those of torch and Lightning do.
 
     Constructed without parameters it is a plan, as a configuration writes one down; `bind(parameters)` makes the optimiser.
+    Where gradients are accumulated over batches, those without gradients look at the last batch alone.
 
     Args:
         params: Parameters, or groups of them, as in torch; `qmm.circuit_weights.circuit_parameters` finds them.

@@ -109,7 +109,7 @@ def table(study: Study, outcome: Outcome, cells: pd.DataFrame, command: str) -> 
             columns = ["train_loss", f"{split}_loss", "accuracy"]
             shown = [_spread(own[c], "{:.3f}") for c in columns]
             shown += [_reached(own[c]) for c in ("steps_to_aim", "evaluations_to_aim", "seconds_to_aim")]
-            shown += [_spread(own["evaluations"], "{:,.3g}"), _spread(own["seconds"], "{:.0f}")]
+            shown += [_spread(own["evaluations"], "{:,.0f}"), _spread(own["seconds"], "{:.0f}")]
             shown += [outcome.chosen[arm]] if study.tuning else []
             lines.append(f"| {arm} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
@@ -125,7 +125,7 @@ def _reached(values: pd.Series) -> str:
     if not len(known):
         return "not reached"
     some = "" if len(known) == len(values) else f" ({len(known)} of {len(values)} seeds)"
-    return _spread(known, "{:,.3g}") + some
+    return _spread(known, "{:,.0f}") + some
 
 
 if __name__ == "__main__":

@@ -143,6 +143,8 @@ class QNSPSA(SPSA):
 
     def _estimate(self) -> None:
         assert self._tape is not None
+        if not self._tape.felt:
+            return  # no circuit took part in this batch
         radius = self.perturbation / (self.steps + 1) ** self.gamma
         directions = self.signs(3 * self.resamplings)[self.resamplings :].unflatten(0, (self.resamplings, 2))
         found = torch.stack([self.sample(self._tape.felt, first, second, radius) for first, second in directions]).mean(0)
@@ -169,7 +171,10 @@ class QNSPSA(SPSA):
 
     def direction(self) -> Tensor:
         self._estimate()
-        metric = self.own_state["metric"].double().cpu()
+        known = self.own_state.get("metric")
+        if known is None:
+            return super().direction()
+        metric = known.double().cpu()
         values, vectors = torch.linalg.eigh(metric)
         positive = (vectors * values.abs()) @ vectors.mT
         return solve(Metric(positive, 1e-5), super().direction(), self.regularisation)

@@ -51,9 +51,9 @@ def test_steps_evaluations_and_seconds_to_a_loss(finished: tuple[Study, Outcome,
 def test_cells_that_counted_nothing_are_named(finished: tuple[Study, Outcome, Path]) -> None:
     path = finished[2] / "cells" / "spsa-seed1" / "history.csv"
     pd.read_csv(path).drop(columns="quantum/evaluations").to_csv(path, index=False)
-    with pytest.raises(InputError, match="spsa-seed1 has no quantum/evaluations; .*CountEvaluations"):
+    with pytest.raises(InputError, match=r"spsa-seed1 has no quantum/evaluations; .*CountEvaluations"):
         comparison.measured(*finished)
-    with pytest.raises(SystemExit, match="study none.yaml does not exist"):
+    with pytest.raises(SystemExit, match=r"study none\.yaml does not exist"):
         comparison.main(["--config", "none.yaml"])
 
 
