@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qmm.circuit_weights import Place, circuit_parameters, places, weighted_circuits
-from qmm.contracts import Encoder
+from qmm.contracts import Compressor, Encoder
 from qmm.initialisers.structure import trained_depth
 from qmm.quantum import Circuit, CompiledCircuit, Gradient, expectations
 from qmm.types import Features
@@ -69,8 +69,8 @@ class Started(NamedTuple):
 class ModelLandscape(Landscape):
     """A model's loss on batches of its data, as a function of the weights of all circuits inside it.
 
-    Circuits whose weights are no elements of trained parameters (frozen ones, weights that another network makes) are not
-    part of it; `left` names them. A parameter that circuits share is one.
+    Circuits whose weights are no elements of trained parameters (frozen ones, weights that another network makes), and those
+    of compressors that are fitted to data, are not part of it; `left` names them. A parameter that circuits share is one.
     """
 
     def __init__(self, module: nn.Module, batches: Sequence[Any], loss: Callable[[Any], Tensor]):
@@ -84,8 +84,9 @@ class ModelLandscape(Landscape):
         self.circuits: dict[str, Started] = {}
         self.left: list[str] = []
         self._places: dict[Place, int] = {}
+        fitted = _fitted(module)
         for name, (compiled, weights) in weighted_circuits(module).items():
-            found = places(weights, self.parameters)
+            found = None if name.startswith(fitted) else places(weights, self.parameters)
             if found is None:
                 self.left.append(name)
                 continue
@@ -197,3 +198,9 @@ def random_inputs(circuit: Circuit, generator: torch.Generator, rows: int) -> Te
     """(rows, n_inputs) angles, uniform in [-pi, pi); a single row where there is no input, since all would be alike."""
     size = (rows if circuit.inputs else 1, len(circuit.inputs))
     return math.pi * (2 * torch.rand(size, generator=generator, dtype=torch.float64) - 1)
+
+
+def _fitted(module: nn.Module) -> tuple[str, ...]:
+    """How the names of circuits begin that a compressor fits to the training split: they have their start."""
+    found = ((path, inner) for path, inner in module.named_modules() if isinstance(inner, Compressor))
+    return tuple(f"{path}." if path else "" for path, inner in found if type(inner).fit is not Compressor.fit)

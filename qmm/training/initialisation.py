@@ -27,7 +27,7 @@ class Start(NamedTuple):
     initialiser: str
     circuits: list[str]
     left: list[str]
-    """Circuits whose weights are not theirs to start: frozen, or made by another network."""
+    """Circuits whose weights are not its to start: frozen, made by another network, or fitted by a compressor."""
     weights: int
     spread: float
     """Standard deviation of the weights, in radians."""
@@ -52,10 +52,11 @@ class Start(NamedTuple):
 class Initialisation(Callback):
     """Starts all circuit weights of a LightningModule when its training begins, not when a checkpoint is continued.
 
-    Circuits are found by themselves, in whatever module they are. Initialisers that ask for data see the first training
-    batches, and gradients of the loss that `training_step` returns, without dropout and without a log of it. A start that is
-    killed is simply made anew; with the same seed it is the same. Random numbers of the training are left as they were.
-    `start_gradient_variance` and `start_spread` stand among the metrics of an evaluation.
+    Circuits are found by themselves, in whatever module they are; what a compressor fits to data stays as it was fitted.
+    Initialisers that ask for data see the first training batches, and gradients of the loss that `training_step` returns,
+    without dropout and without a log of it. A start that is killed is simply made anew; with the same seed it is the same.
+    Random numbers of the training are left as they were. `start_gradient_variance` and `start_spread` stand among the metrics
+    of an evaluation.
 
     Args:
         initialiser: What the weights start from; None: they stay as the model made them, and are measured like others.
@@ -81,7 +82,7 @@ class Initialisation(Callback):
             batches = first_batches(trainer, self.batches) if trainer.is_global_zero else []
             landscape = ModelLandscape(pl_module, batches, lambda batch: loss_of(pl_module, batch))
             if not landscape.size:
-                left = f" ({', '.join(landscape.left)}: frozen, or made by another network)" if landscape.left else ""
+                left = f" ({', '.join(landscape.left)}: frozen, fitted, or made by a network)" if landscape.left else ""
                 raise InputError(f"{type(pl_module).__name__} has no circuit weights to start{left}; leave Initialisation out")
             done = self._start(landscape) if trainer.is_global_zero else None
             self.start = done = trainer.strategy.broadcast(done)

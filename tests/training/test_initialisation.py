@@ -13,6 +13,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from qmm.encoders import QuantumAutoencoder
 from qmm.errors import InputError
 from qmm.initialisers import AdaInit, Beta, ModelLandscape, SmallAngle, Uniform, WarmStart
 from qmm.initialisers.warm_start import unexplained
@@ -233,6 +234,17 @@ def test_shared_weights_are_one_and_frozen_ones_stay() -> None:
         module.first.weights.fill_(1.0)
     expected = torch.autograd.grad(3 * module.first(inputs).sum(), module.first.weights)[0]
     torch.testing.assert_close(slopes[0, 0], expected.double(), atol=1e-5, rtol=0)
+
+
+def test_what_a_compressor_fits_to_data_stays_as_fitted() -> None:
+    compressor = QuantumAutoencoder(2, steps=2, finetune=True)
+    compressor.build(4)
+    compressor.fit([torch.rand(20, 4, generator=torch.Generator().manual_seed(0))])
+    layer = QuantumLayer(layered())
+    landscape = ModelLandscape(nn.ModuleDict({"compressor": compressor, "layer": layer}), [], lambda _: torch.zeros(()))
+    assert list(landscape.circuits) == ["layer"]
+    assert [name.split(".")[0] for name in landscape.left] == ["compressor"]
+    assert landscape.size == len(layer.weights)
 
 
 def test_a_module_without_circuits_is_refused(make_trainer) -> None:
