@@ -270,3 +270,10 @@ def test_resumed_steps_are_those_of_an_unbroken_run(name: str, inputs: Tensor, c
     assert first + run(other, resumed, 3) == whole
     assert torch.equal(other.weights.detach(), end)
     assert whole[-1] < whole[0]
+
+
+def test_several_processes_are_refused(layer: QuantumLayer, inputs: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(InputError, match="without gradients in 2 processes"):
+        SPSA(layer.parameters()).step(lambda: layer(inputs).mean())
