@@ -17,7 +17,7 @@ from qmm.circuit_weights import circuit_parameters
 from qmm.config import Configurable, to_config
 from qmm.errors import InputError
 from qmm.model import MultimodalModel
-from qmm.optimisers import CircuitOptimizer, Together, is_probing
+from qmm.optimisers import OptimizerPlan, Together, is_probing
 from qmm.optimisers.probing import encoding_once
 from qmm.tasks.mixup import mixup
 from qmm.training.checkpoints import check_shapes
@@ -48,7 +48,7 @@ class MultimodalTask(Configurable, LightningModule, ABC):
         warmup: float = 0.05,
         final_learning_rate: float = 0.0,
         mixup: float = 0.0,
-        circuit_optimizer: CircuitOptimizer | None = None,
+        circuit_optimizer: OptimizerPlan | None = None,
     ):
         super().__init__()
         self.model, self.circuit_optimizer = model, circuit_optimizer
