@@ -19,7 +19,7 @@ from .collate import collate
 from .dataset import ContentDataset, EpochSampler, MultimodalDataset, Varied
 from .shuffling import exchange
 from .source import BadSample, Source, near
-from .splits import fold_rows
+from .splits import fold_rows, part_rows
 from .transforms import Augmentation
 
 _NEEDED = {"fit": "train", "validate": "val", "test": "test"}
@@ -38,8 +38,10 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             where a class is all that joins a sample's modalities.
         fold: Hold out this part of the training split (0 to folds - 1) in place of `val`, which then stays untouched.
         folds: Number of parts, stratified by class; no group is torn apart.
-        split_seed: Of `fold`, of splits made by shares and of `shuffled`; apart from `seed`, so that studies compare seeds on
-            the same split.
+        split_seed: Of `fold`, of `train_size`, of splits made by shares and of `shuffled`; apart from `seed`, so that studies
+            compare seeds on the same split.
+        train_size: Use so many rows of the training split alone, stratified by class; a smaller number takes a part of what a
+            larger one does. For low-data curves.
         shuffled: Modalities whose contents are exchanged at random between the samples of each split that is not trained on,
             targets and prompts staying: a control. What a model still gets right, it did not learn from them.
     """
@@ -58,6 +60,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         fold: int | None = None,
         folds: int = 5,
         split_seed: int = 0,
+        train_size: int | None = None,
         shuffled: list[str] | None = None,
     ):
         super().__init__()
@@ -68,7 +71,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             )
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.mix_pairs = dict(augment or {}), mix_pairs
-        self.fold, self.folds, self.split_seed = fold, folds, split_seed
+        self.fold, self.folds, self.split_seed, self.train_size = fold, folds, split_seed, train_size
         self.shuffled = tuple(shuffled or ())
         self.preprocess: dict[str, Callable[[Any], Any]] = {}
         self.cached: dict[str, Mapping[str, Features]] = {}
@@ -226,9 +229,10 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
     def _choose_rows(self) -> dict[str, np.ndarray]:
         source, splits = self.source, dict(self.source.splits)
         if self.fold is not None:
-            labels = source.targets.get("label") if source.classes is not None else None
             train = splits.get("train", np.empty(0, dtype=np.int64))
-            splits["train"], splits["val"] = fold_rows(train, labels, source.groups, self.fold, self.folds, self.split_seed)
+            splits["train"], splits["val"] = fold_rows(
+                train, self._labels(), source.groups, self.fold, self.folds, self.split_seed
+            )
         chosen = np.any([source.present[modality] for modality in self.modalities], axis=0)
         self._dropped = {split: int((~chosen[rows]).sum()) for split, rows in splits.items()}
         splits = {split: rows[chosen[rows]] for split, rows in splits.items()}
@@ -237,7 +241,15 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             found = source.verify(everything.tolist(), self.modalities, thorough=True)
             self._problems = list(found.values())
             splits = {split: rows[~np.isin(rows, list(found))] for split, rows in splits.items()}
+        if self.train_size is not None:
+            splits["train"] = part_rows(
+                splits.get("train", np.empty(0, dtype=np.int64)), self._labels(), self.train_size, self.split_seed
+            )
         return {split: rows for split, rows in splits.items() if len(rows)}
+
+    def _labels(self) -> np.ndarray | None:
+        """Of all rows, where they name classes."""
+        return self.source.targets.get("label") if self.source.classes is not None else None
 
     def _require(self, split: str) -> np.ndarray:
         if split not in self.rows:

@@ -79,6 +79,22 @@ def fold_rows(
     return rows[kept], rows[held]
 
 
+def part_rows(rows: np.ndarray, labels: np.ndarray | None, count: int, seed: int) -> np.ndarray:
+    """`count` of `rows`, stratified by class as far as whole rows allow; a smaller part lies in every larger one."""
+    if not 1 <= count <= len(rows):
+        raise InputError(
+            f"train_size {count}: the training split has {len(rows)} rows; give a number from 1 to that, or leave it out"
+        )
+    order = rows[np.random.default_rng(seed).permutation(len(rows))]
+    if labels is None:
+        return np.sort(order[:count])
+    _, classes, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
+    turn = np.empty(len(order))
+    for own, size in enumerate(sizes):
+        turn[classes == own] = (np.arange(size) + 0.5) / size  # each class is spread evenly over the whole order
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+
+
 def _hold_out(share: float, labels: np.ndarray | None, groups: np.ndarray | None, count: int, seed: int) -> np.ndarray:
     places = np.zeros(count)
     try:

@@ -262,6 +262,10 @@ def test_splits_by_share_and_by_fold(make: Make, rows: Rows) -> None:
     assert len(folded.rows["val"]) == 2
     assert set(folded.rows["val"].tolist()) <= set(range(6))
     assert sorted([*folded.rows["train"], *folded.rows["val"]]) == list(range(6))
+    few = make(rows, fold=0, folds=3, group="speaker", train_size=2)
+    assert len(few.rows["train"]) == 2
+    assert set(few.rows["train"].tolist()) <= set(folded.rows["train"].tolist())
+    assert few.rows["val"].tolist() == folded.rows["val"].tolist()
 
 
 def test_splits_that_are_not_there(make: Make, rows: Rows) -> None:

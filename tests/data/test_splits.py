@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmm.data.splits import fold_rows, make_groups, split_rows
+from qmm.data.splits import fold_rows, make_groups, part_rows, split_rows
 from qmm.errors import InputError
 
 
@@ -83,3 +83,22 @@ def test_too_little_to_split() -> None:
         fold_rows(np.arange(3), np.array([0, 1, 1]), None, 0, 5, 0)
     with pytest.raises(InputError, match="fold 5 of 5: expected at least 2 folds, and a fold from 0 to folds - 1"):
         fold_rows(np.arange(30), None, None, 5, 5, 0)
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 99))
+def test_parts_lie_in_each_other_and_keep_the_classes_shares(count: int, classes: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, classes, 200)
+    rows = np.arange(0, 120, 2)  # of a split; labels are those of all rows
+    part, larger = part_rows(rows, labels, count, seed), part_rows(rows, labels, min(60, count + 7), seed)
+    assert len(part) == count
+    assert set(part) <= set(larger) <= set(rows)
+    assert (np.diff(part) > 0).all()
+    shares = np.bincount(labels[rows], minlength=classes) / len(rows)
+    assert np.abs(np.bincount(labels[part], minlength=classes) - count * shares).max() <= classes
+    assert set(part_rows(rows, None, count, seed)) <= set(part_rows(rows, None, min(60, count + 7), seed))
+
+
+def test_parts_that_cannot_be() -> None:
+    for count in (0, 5):
+        with pytest.raises(InputError, match=f"train_size {count}: the training split has 4 rows"):
+            part_rows(np.arange(4), None, count, 0)
