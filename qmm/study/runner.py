@@ -211,7 +211,7 @@ def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[st
         **report["metrics"],
         **{f"parameters_{name}": count for name, count in report["parameters"].items()},
         "epochs": report["epochs"],
-        "fit_seconds": report["fit_seconds"],
+        **{name: report[name] for name in ("fit_seconds", "fit_cpu_seconds", "fit_joules", "peak_memory_bytes")},
         "wall_seconds": round(seconds, 2),
         "skipped": report["skipped"],
         "threads": report["threads"],

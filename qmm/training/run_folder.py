@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from qmm.files import write_json
 from qmm.model import MultimodalModel
 from qmm.training import plots
+from qmm.training.effort import Stopwatch, peak_memory_bytes
 from qmm.training.reports import Report, report_for
 from qmm.types import Batch
 
@@ -36,18 +36,19 @@ class RunFolder(Callback):
     def __init__(self, folder: str, n_examples: int = 3, pictures: bool = True):
         self.folder, self.n_examples, self.pictures = Path(folder), n_examples, pictures
         self.history: list[dict[str, float]] = []
-        self.fit_seconds = 0.0
+        self.effort = Stopwatch()
         self.lines: list[str] = []
         """What the last evaluation has to show in words."""
         self._report: Report | None = None
         self._rows: list[pd.DataFrame] = []
-        self._epoch_began, self._validated = 0.0, False
+        self._validated = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "fit_seconds": self.fit_seconds}
+        return {"history": self.history, "effort": self.effort.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.fit_seconds = state_dict["history"], state_dict["fit_seconds"]
+        self.history = state_dict["history"]
+        self.effort.load_state_dict(state_dict["effort"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
@@ -64,14 +65,15 @@ class RunFolder(Callback):
             self._save(draw(circuit.quantum_circuit), self.folder / file)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._epoch_began, self._validated = time.perf_counter(), False
+        self._validated = False
+        self.effort.start()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit":
             self._conclude(trainer, pl_module, "val")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.fit_seconds += time.perf_counter() - self._epoch_began
+        self.effort.stop()
         kinds = (
             "train/",
             "angles/",
@@ -144,7 +146,10 @@ class RunFolder(Callback):
     def _facts(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         return {
             "epochs": len(self.history) or None,
-            "fit_seconds": round(self.fit_seconds, 2) or None,
+            "fit_seconds": round(self.effort.seconds, 2) or None,
+            "fit_cpu_seconds": round(self.effort.cpu_seconds, 2) or None,
+            "fit_joules": round(self.effort.joules, 1) or None,
+            "peak_memory_bytes": peak_memory_bytes(),
             "parameters": count_parameters(pl_module.model),
             "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
             "threads": torch.get_num_threads(),  # sums round differently with another number

@@ -54,6 +54,7 @@ def test_killed_it_goes_on_and_repeats_no_finished_cell(qmm: Qmm, study_file: Pa
     right = [p["target"] == p["prediction"] for p in row["predictions"]]
     assert row["accuracy"] == pytest.approx(sum(right) / len(right))
     assert {"parameters_fusion", "parameters_decoder", "fit_seconds", "wall_seconds", "config"} <= set(table)
+    assert (table[["fit_cpu_seconds", "fit_joules", "peak_memory_bytes"]] > 0).all(axis=None)
     assert (folder / "summary.png").is_file()
     assert (folder / "summary.md").read_text() in done.stdout
 
