@@ -18,6 +18,7 @@ _HOMES = {
     "MLPCompressor": "compressors",
     "PCACompressor": "compressors",
     "SelectingCompressor": "compressors",
+    "RangeCompressor": "compressors",
     "RandomProjectionCompressor": "factorisations",
     "RandomizedSVDCompressor": "factorisations",
     "NMFCompressor": "factorisations",

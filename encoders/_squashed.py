@@ -25,7 +25,7 @@ class Squashed(Compressor):
         if not (math.isfinite(low) and math.isfinite(high) and low < high and gain > 0):
             raise InputError(f"low={low}, high={high}, gain={gain}: expected low < high, both finite, and a gain above 0")
         self.features, self.low, self.high, self.gain = features, low, high, gain
-        self._bounds = _within_float32(low, high)
+        self._bounds = within_float32(low, high)
 
     @abstractmethod
     def scores(self, pooled: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Squashed(Compressor):
         return (self.low + (self.high - self.low) * share).clamp(*self._bounds)
 
 
-def _within_float32(low: float, high: float) -> tuple[float, float]:
+def within_float32(low: float, high: float) -> tuple[float, float]:
     """The outermost float32 numbers within [low, high]: float32's pi is larger than pi."""
     lowest, highest = np.float32(low), np.float32(high)
     lowest = np.nextafter(lowest, np.float32(np.inf)) if float(lowest) < low else lowest

@@ -1,6 +1,7 @@
 """Compressors: pooled features (B, D) -> a few angles (B, k), in radians, within a stated range.
 
-Each projects, brings its outputs to mean 0 and variance 1, and squashes them by the normal distribution function Phi:
+Each but RangeCompressor projects, brings its outputs to mean 0 and variance 1, and squashes them by the normal distribution
+function Phi:
 
     angle = low + (high - low) * Phi(gain * z)
 
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qmm.contracts import Compressor
 from qmm.errors import InputError
 
-from ._squashed import Fitted, Squashed
+from ._squashed import Fitted, Squashed, within_float32
 from ._statistics import Standardise
 
 _WINDOW = 512
@@ -133,3 +135,38 @@ class SelectingCompressor(Squashed):
 
     def scores(self, pooled: Tensor) -> Tensor:
         return self.standardise(pooled[:, self.indices])
+
+
+class RangeCompressor(Compressor):
+    """Features whose range is known, as they are: [least, most] goes straight to [low, high], what lies outside to its ends.
+    Nothing is trained or fitted.
+
+    Args:
+        features: How many there are, k.
+        least: Smallest value of a feature.
+        most: Largest value of a feature.
+        low: Smallest angle in radians.
+        high: Largest angle in radians.
+    """
+
+    def __init__(self, features: int, least: float = -1.0, most: float = 1.0, low: float = 0.0, high: float = math.pi):
+        super().__init__()
+        if features < 1 or not all(math.isfinite(x) for x in (least, most, low, high)) or least >= most or low >= high:
+            raise InputError(
+                f"RangeCompressor: features={features}, least={least}, most={most}, low={low}, high={high}; expected at least "
+                "1 feature, least < most and low < high, all finite"
+            )
+        self.features, self.least, self.most, self.low, self.high = features, least, most, low, high
+        self._bounds = within_float32(low, high)
+
+    def build(self, in_features: int) -> None:
+        """Raises InputError unless there are as many features as angles."""
+        if in_features != self.features:
+            raise InputError(
+                f"RangeCompressor: {self.features} angles of {in_features} features; it keeps each: give equal numbers"
+            )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, k) -> (B, k) in [low, high]"""
+        share = (pooled.float() - self.least) / (self.most - self.least)
+        return (self.low + (self.high - self.low) * share).clamp(*self._bounds)

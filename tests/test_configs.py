@@ -185,8 +185,13 @@ def test_overlays(instantiate, overlay: str) -> None:
 def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     study = read_study(path)
-    first = {"general_ability": "full", "optimisers_mosi": "adamw", "optimisers_quickstart": "adamw"}.get(path.stem, "quantum")
-    assert next(iter(study.arms)) == first
+    firsts = {
+        "general_ability": "full",
+        "optimisers_mosi": "adamw",
+        "optimisers_quickstart": "adamw",
+        "polynomials": "superposition",
+    }
+    assert next(iter(study.arms)) == firsts.get(path.stem, "quantum")
     assert len(study.seeds) >= 3
 
 
