@@ -8,6 +8,7 @@ from qmm.errors import InputError
 from qmm.study.plan import read_study
 from qmm.study.report import write_report
 from qmm.study.runner import run_study
+from qmm.study.statistics import prospect
 
 
 def main(args: list[str]) -> None:
@@ -34,6 +35,7 @@ def main(args: list[str]) -> None:
         study = study._replace(arms={arm: study.arms[arm] for arm in options.arms})
     folder = Path(options.folder or Path("studies") / study.name)
     folder.mkdir(parents=True, exist_ok=True)
+    print(f"qmm study: {prospect(len(study.seeds), len(study.arms) - 1)}", file=sys.stderr)
     outcome = run_study(study, folder, options.jobs, flags)
     table = outcome.table
     if len(table):

@@ -1,5 +1,6 @@
 """What a study's table says: a Markdown summary and a plot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ from matplotlib.figure import Figure
 
 from qmm.study.plan import Study
 from qmm.study.runner import Outcome
-from qmm.study.statistics import holm, paired_difference
+from qmm.study.statistics import Claim, claims
 
 MATCHED = 0.05
 """Arms whose parameters differ from the first one's by more are labelled with how much."""
@@ -66,25 +67,34 @@ def _size(rows: pd.DataFrame, budget: int) -> str:
 
 
 def _differences(study: Study, table: pd.DataFrame) -> str:
-    first, *others = _present(study, table)
-    wide = table.pivot(index="seed", columns="arm", values=study.metric)
-    pairs = {arm: wide[[first, arm]].dropna() for arm in others}
-    pairs = {arm: both for arm, both in pairs.items() if len(both)}
-    if not pairs:
+    found = claims(table, _present(study, table), study.metric)
+    if not found:
         return ""
-    found = holm([paired_difference(both[first].tolist(), both[arm].tolist()) for arm, both in pairs.items()])
     lines = [
         f"Paired differences over seeds: 95 % interval of each (Student's t), p value adjusted for {len(found)} "
-        f"comparison{'s' if len(found) > 1 else ''} (Holm). Seeds share one split, so nothing here tells how other samples "
-        "would turn out.",
+        f"comparison{'s' if len(found) > 1 else ''} (Holm), beside it those of the sign-flip and Wilcoxon tests; d_z is the "
+        "mean over the standard deviation of the differences; detectable is what so many seeds would have shown four times in "
+        "five. " + _of_samples(found),
         "",
-        "| | difference | interval | p | verdict |",
-        "|---|---|---|---|---|",
+        "| | difference | over seeds | over seeds and samples | p | sign-flip p | Wilcoxon p | d_z | detectable | verdict |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for arm, c in zip(pairs, found, strict=True):
+    for claim in found:
+        c, s = claim.seeds, claim.samples
         interval = f"[{c.low:+.3f}, {c.high:+.3f}], {c.n} seeds"
-        lines.append(f"| {first} - {arm} | {c.mean:+.3f} | {interval} | {c.p:.3f} | {c.verdict} |")
-    return "\n".join(lines)
+        wider = "" if s is None else f"[{s.low:+.3f}, {s.high:+.3f}]"
+        size = "" if claim.size is None else f" ({'all' if claim.size < 0 else claim.size} training samples)"
+        lines.append(
+            f"| {claim.first} - {claim.other}{size} | {c.mean:+.3f} | {interval} | {wider} | {c.p:.3f} | {c.p_flips:.3f} | "
+            f"{c.p_ranks:.3f} | {c.d_z:+.2f} | {c.detectable:.3f} | {c.verdict} |"
+        )
+    return "\n".join([*lines, "", *(f"- {claim.in_words()}" for claim in found)])
+
+
+def _of_samples(found: Sequence[Claim]) -> str:
+    if any(claim.samples is not None for claim in found):
+        return "Seeds share one split; the interval over seeds and samples allows for other samples, too (bootstrap)."
+    return "Seeds share one split, so nothing here tells how other samples would turn out."
 
 
 def _tuning(study: Study, outcome: Outcome) -> str:

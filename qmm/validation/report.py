@@ -10,7 +10,7 @@ from scipy import stats
 
 from qmm.files import write_json
 from qmm.study.report import plot
-from qmm.study.statistics import Comparison, holm
+from qmm.study.statistics import Comparison, holm, rank_biserial, standardised
 from qmm.validation.plan import CrossValidation
 from qmm.validation.running import Validated
 
@@ -20,7 +20,8 @@ def corrected_difference(a: Sequence[float], b: Sequence[float], confidence: flo
     (doi:10.1023/A:1024068626366).
 
     Folds are not independent samples, for any two share most of what was trained on. The variance of the mean is therefore
-    taken as (1/k + 1/(k - 1)) s^2 in place of s^2/k, where 1/(k - 1) is the size of a fold over that of the others.
+    taken as (1/k + 1/(k - 1)) s^2 in place of s^2/k, where 1/(k - 1) is the size of a fold over that of the others. Tests that
+    flip signs or rank take folds for independent, and are left out.
     """
     difference = np.subtract(a, b)
     k, mean = len(difference), float(np.mean(np.subtract(a, b)))
@@ -28,9 +29,12 @@ def corrected_difference(a: Sequence[float], b: Sequence[float], confidence: flo
         return Comparison(mean, float("nan"), float("nan"), k, float("nan"))
     error = float(np.std(difference, ddof=1)) * (1 / k + 1 / (k - 1)) ** 0.5
     if error == 0:  # the same difference in every fold
-        return Comparison(mean, mean, mean, k, float(mean == 0))
-    low, high = stats.t.interval(confidence, k - 1, mean, error)
-    return Comparison(mean, float(low), float(high), k, float(2 * stats.t.sf(abs(mean / error), k - 1)))
+        low, high, p = mean, mean, float(mean == 0)
+    else:
+        low, high = map(float, stats.t.interval(confidence, k - 1, mean, error))
+        p = float(2 * stats.t.sf(abs(mean / error), k - 1))
+    d_z, ranks = standardised(difference), rank_biserial(difference)
+    return Comparison(mean, low, high, k, p, d_z=d_z, rank_biserial=ranks, error=error)
 
 
 def by_fold(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -101,16 +105,19 @@ def _differences(validation: CrossValidation, found: Validated) -> str:
     lines = [
         "Paired differences over folds: 95 % intervals and p values of the corrected resampled t test, which allows for folds "
         f"having most of their training samples in common; p values adjusted for {len(compared)} "
-        f"comparison{'s' if len(compared) > 1 else ''} (Holm).",
+        f"comparison{'s' if len(compared) > 1 else ''} (Holm); d_z is the mean over the standard deviation of the "
+        "differences; detectable is what so many folds would have shown four times in five.",
         "",
-        "| | difference | interval | p | verdict |",
-        "|---|---|---|---|---|",
+        "| | difference | interval | p | d_z | detectable | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
     for arm, c in compared.items():
         lines.append(
-            f"| {first} - {arm} | {c.mean:+.3f} | [{c.low:+.3f}, {c.high:+.3f}], {c.n} folds | {c.p:.3f} | {c.verdict} |"
+            f"| {first} - {arm} | {c.mean:+.3f} | [{c.low:+.3f}, {c.high:+.3f}], {c.n} folds | {c.p:.3f} | "
+            f"{c.d_z:+.2f} | {c.detectable:.3f} | {c.verdict} |"
         )
-    return "\n".join(lines).replace("too few seeds", "too few folds")
+    said = [f"- {c.in_words(first, arm)}" for arm, c in compared.items()]
+    return "\n".join([*lines, "", *said]).replace("too few seeds", "too few folds")
 
 
 def _unequal(found: Validated) -> str:
@@ -140,6 +147,14 @@ def write_report(validation: CrossValidation, found: Validated, folder: Path, co
         for arm in validation.study.arms
         if arm in set(found.table["arm"])
     }
-    content["differences"] = {arm: c._asdict() | {"verdict": c.verdict} for arm, c in differences(validation, found).items()}
+    content["differences"] = {
+        arm: {
+            name: value if np.isfinite(value) else None
+            for name, value in (c._asdict() | {"detectable": c.detectable}).items()
+            if not name.startswith("p_")
+        }
+        | {"verdict": c.verdict}
+        for arm, c in differences(validation, found).items()
+    }
     write_json(folder / "summary.json", content)
     return text
