@@ -4,8 +4,10 @@ Nothing here knows a name: what a package exports is what its page shows.
 """
 
 import inspect
+import os
 import re
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,50 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).parents[1]
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 PACKAGES = (
-    *("qmm", "qmm.quantum", "qmm.circuits", "qmm.fusion", "qmm.encoders", "qmm.data", "qmm.decoders", "qmm.tasks", "qmm.training"),
-    *("qmm.initialisers", "qmm.optimisers", "qmm.geometry", "qmm.regularisation", "qmm.discrete", "qmm.metrics", "qmm.language"),
-    *("qmm.study", "qmm.validation", "qmm.search", "qmm.trainability"),
+    "qmm",
+    "qmm.quantum",
+    "qmm.circuits",
+    "qmm.fusion",
+    "qmm.encoders",
+    "qmm.data",
+    "qmm.decoders",
+    "qmm.tasks",
+    "qmm.training",
+    "qmm.initialisers",
+    "qmm.optimisers",
+    "qmm.geometry",
+    "qmm.regularisation",
+    "qmm.discrete",
+    "qmm.metrics",
+    "qmm.language",
+    "qmm.study",
+    "qmm.validation",
+    "qmm.search",
+    "qmm.trainability",
 )
 EXTRA = {"qmm": ("qmm.contracts", "qmm.config", "qmm.registers", "qmm.errors", "qmm.types")}
 """Modules that belong on a package's page though it does not export them: all that is public in them is shown."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    (reference,) = [part["Reference"] for part in config.nav or [] if "Reference" in part]
-    reference.extend({name: f"reference/{name}.md"} for name in PACKAGES)
+    """Packages go below "Reference"; pages that mkdocs.yml does not name are reports, and go below the evidence."""
+    parts = {title: below for part in config.nav or [] for title, below in part.items()}
+    parts["Reference"].extend({name: f"reference/{name}.md"} for name in PACKAGES)
+    pages = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+    named = set(_named(config.nav))
+    parts["What the evidence says"].extend(page for page in pages if page not in named)
     return config
+
+
+def _named(nav: Any) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from _named(part)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -41,35 +73,39 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to the tree outside docs/ become the path as text: the site holds no copies of sources."""
-    return re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", lambda link: _outside(link, page), markdown)
+    """Links to the tree outside docs/ become the path as text: the site holds no copies of sources.
+
+    Raises FileNotFoundError where the tree does not have what a page links to.
+    """
+    return re.sub(r"\[([^\]]*)\]\((\.\./[^)#]+)\)", lambda link: _outside(link, DOCS / page.file.src_uri), markdown)
 
 
-def _outside(link: re.Match[str], page: Page) -> str:
-    target = (ROOT / "docs" / page.file.src_uri).parent / ".." / link[2]
-    if (ROOT / "docs") in target.resolve().parents:
+def _outside(link: re.Match[str], page: Path) -> str:
+    target = (page.parent / link[2]).resolve()
+    if DOCS in target.parents:
         return link[0]
     if not target.exists():
-        raise FileNotFoundError(f"{page.file.src_uri} links to {link[2]}, which the repository does not have")
-    label = link[1].strip("`")
-    return f"`{link[2]}`" if label in link[2] else f"{link[1]} (`{link[2]}`)"
+        raise FileNotFoundError(f"{page.name} links to {link[2]}, which the repository does not have")
+    path = str(target.relative_to(ROOT))
+    label = link[1].strip("`/")
+    return f"`{path}`" if label in path else f"{link[1]} (`{path}`)"
 
 
-def _exported(name: str) -> list[str]:
-    """Where each name that a package exports is defined, for the reference; lazily resolved names are resolved."""
+def exported(name: str) -> dict[str, str]:
+    """Classes and functions that a package exports: where each is defined, and its name; lazily resolved names are resolved."""
     package = import_module(name)
-    found = []
+    found = {}
     for export in sorted(package.__all__, key=str.lower):
         value: Any = getattr(package, export)
-        if inspect.isclass(value) or inspect.isfunction(value):
-            found.append(f"{value.__module__}.{value.__qualname__}")
-    return list(dict.fromkeys(path for path in found if path.startswith("qmm.")))
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith("qmm."):
+            found.setdefault(f"{value.__module__}.{value.__qualname__}", export)
+    return found
 
 
 def _reference(name: str) -> str:
     about = inspect.getdoc(import_module(name)) or ""
-    shown = [f"::: {path}\n" for path in _exported(name)]
-    shown += [f"::: {module}\n    options: {{show_root_full_path: true}}\n" for module in EXTRA.get(name, ())]
+    shown = [f"::: {path}\n    options: {{heading: {label}}}\n" for path, label in exported(name).items()]
+    shown += [f"::: {module}\n    options: {{heading: {module}}}\n" for module in EXTRA.get(name, ())]
     return "\n".join([f"# {name}\n", f"{about}\n", *shown])
 
 
@@ -83,6 +119,9 @@ def _contents() -> str:
 
 
 def _gallery() -> str:
+    """Drawing takes longer than all the rest: with QMM_DOCS_GALLERY=0 a page says that it was left out."""
+    if os.environ.get("QMM_DOCS_GALLERY") == "0":
+        return "<!doctype html><title>Gallery</title><p>Left out: built with QMM_DOCS_GALLERY=0."
     from qmm.fusion.gallery import write_gallery
 
     with tempfile.TemporaryDirectory() as folder:
