@@ -9,15 +9,19 @@ there. What follows `--` goes to every `qmm fit`.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import yaml
+from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import PolynomialFeatures
 
 from qmm.contracts import Budget
-from qmm.data import PolynomialsSource
+from qmm.data import PolynomialsDataModule, PolynomialsSource
 from qmm.decoders import ValueDecoder
 from qmm.fusion import QuantumFusion, SuperpositionFusion, classical_counterparts
 from qmm.study import holm, paired_difference, read_study
@@ -139,8 +143,8 @@ def main(args: list[str]) -> None:
         outcome = run_study(study_at(point, study, common, options.arms), folder, options.jobs, flags)
         tables[point] = outcome.table
         failures |= {f"{folder.name}/{cell}": why for cell, why in outcome.failures.items()}
-    noise = yaml.safe_load(Path(common[0]).read_text())["data"]["init_args"]["noise"]
-    print(scores(tables, noise), differences(tables), sep="\n\n")
+    data = yaml.safe_load(Path(common[0]).read_text())["data"]["init_args"]
+    print(scores(tables, data), differences(tables), sep="\n\n")
     if failures:
         sys.exit(f"failed: {failures}")
 
@@ -154,9 +158,10 @@ def points(basis: str, degrees: list[int], modalities: list[int], own: tuple[int
     return [Point(basis, degree, count) for degree, count in ordered]
 
 
-def scores(tables: dict[Point, pd.DataFrame], noise: float) -> str:
+def scores(tables: dict[Point, pd.DataFrame], data: dict[str, Any]) -> str:
     """Markdown: R² on the test split by arm and point, mean ± standard deviation over seeds, and in brackets the parameters of
-    fusion and decoder; below, the best that there is, for the same polynomials."""
+    fusion and decoder. Below, for the same polynomials: what least squares reach on all products of up to P features, which no
+    training can miss, and the best that there is. `data` are the arguments of PolynomialsDataModule, but for the point's."""
     lines = _head("R²", tables)
     for arm in _arms(tables):
         cells = []
@@ -165,6 +170,15 @@ def scores(tables: dict[Point, pd.DataFrame], noise: float) -> str:
             size = rows[["parameters_fusion_total", "parameters_decoder_total"]].sum(axis=1)
             cells.append(f"{_spread(rows['r2'])} [{int(size.iloc[0])}]" if len(rows) else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    sources = {
+        point: [_source(point, data, int(seed)) for seed in sorted(table["seed"].unique())] for point, table in tables.items()
+    }
+    cells = [
+        f"{_spread(pd.Series([least_squares(source) for source in found]))} "
+        f"[{math.comb(len(point.widths) * FEATURES + point.degree, point.degree)}]"
+        for point, found in sources.items()
+    ]
+    lines.append("| *least squares* | " + " | ".join(cells) + " |")
     limits: dict[str, dict[str, Any]] = {
         "best there is": {},
         "best of degree P - 1": {"degree": -1},
@@ -172,10 +186,9 @@ def scores(tables: dict[Point, pd.DataFrame], noise: float) -> str:
     }
     for name, what in limits.items():
         cells = []
-        for point, table in tables.items():
+        for point, found in sources.items():
             asked = {"degree": point.degree - 1} if "degree" in what else what
-            found = [_source(point, noise, int(seed)).best_score(**asked) for seed in sorted(table["seed"].unique())]
-            cells.append(_spread(pd.Series(found)))
+            cells.append(_spread(pd.Series([source.best_score(**asked) for source in found])))
         lines.append(f"| *{name}* | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -192,7 +205,7 @@ def differences(tables: dict[Point, pd.DataFrame]) -> str:
     found = dict(zip(pairs, holm(list(pairs.values())), strict=True))
     lines = _head(f"{first} minus", tables)
     for arm in others:
-        cells = [f"{c.mean:+.3f}, p {c.p:.3f}" if (c := found.get((arm, point))) else "" for point in tables]
+        cells = [f"{c.mean:+.3f}, {_chance(c.p)}" if (c := found.get((arm, point))) else "" for point in tables]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -206,8 +219,27 @@ def _arms(tables: dict[Point, pd.DataFrame]) -> list[str]:
     return list(dict.fromkeys(unsized(arm) for table in tables.values() for arm in table["arm"]))
 
 
-def _source(point: Point, noise: float, seed: int) -> PolynomialsSource:
-    return PolynomialsSource({}, point.degree, point.modalities, FEATURES, None, point.basis, noise, seed)
+def least_squares(source: PolynomialsSource) -> float:
+    """R² on the test split of a polynomial in the features themselves, of the true degree, fitted to the training split."""
+    products, model = PolynomialFeatures(source.degree), LinearRegression(fit_intercept=False)
+    shown = {split: _features(source, rows) for split, rows in source.splits.items()}
+    targets = {split: source.targets["label"][rows] for split, rows in source.splits.items()}
+    model.fit(products.fit_transform(shown["train"]), targets["train"])
+    return float(model.score(products.transform(shown["test"]), targets["test"]))
+
+
+def _features(source: PolynomialsSource, rows: np.ndarray) -> np.ndarray:
+    """(N, count * features)"""
+    return np.stack([np.concatenate([source.raw(m, row).numpy() for m in source.present]) for row in rows])
+
+
+def _source(point: Point, data: dict[str, Any], seed: int) -> PolynomialsSource:
+    asked = {**data, "degree": point.degree, "count": point.modalities, "basis": point.basis, "seed": seed}
+    return PolynomialsDataModule(**asked).make_source()
+
+
+def _chance(p: float) -> str:
+    return f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def _spread(values: "pd.Series[float]") -> str:

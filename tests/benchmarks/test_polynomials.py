@@ -1,5 +1,6 @@
 """benchmarks/polynomials.py: its arms are of equal size, those of the study among them, and its tables say what results say."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from scipy.stats import ttest_rel
 
 from qmm import fusion
 from qmm.contracts import Budget
+from qmm.data import PolynomialsDataModule
 from qmm.decoders import ValueDecoder
 from qmm.model import counterpart_of
 from qmm.study import read_study
@@ -84,6 +86,11 @@ def test_points(polynomials: Any) -> None:
     assert [p[1:] for p in polynomials.points("cosine", [1], [4])] == [(1, 3), (2, 4)]
 
 
+def test_least_squares_find_a_polynomial_in_the_features(polynomials: Any) -> None:
+    source = PolynomialsDataModule(size=100, val_size=0, test_size=50, basis="legendre", noise=0.0, degree=3).make_source()
+    assert polynomials.least_squares(source) == pytest.approx(1, abs=1e-6)
+
+
 def test_the_tables(polynomials: Any) -> None:
     scores = {"superposition": [0.9, 0.8, 0.7], "gated-below": [0.5, 0.6, 0.1]}
     rows = [
@@ -92,10 +99,13 @@ def test_the_tables(polynomials: Any) -> None:
         for seed, r2 in enumerate(values)
     ]
     tables = {polynomials.Point("cosine", 1, 3): pd.DataFrame(rows)}
-    lines = polynomials.scores(tables, 0.5).splitlines()
+    lines = polynomials.scores(tables, {"size": 300, "test_size": 2000, "noise": 0.5}).splitlines()
     assert lines[0] == "| R² | P = 1, M = 3 |"
     assert lines[2:4] == ["| superposition | 0.800 ± 0.100 [45] |", "| gated | 0.400 ± 0.265 [45] |"]
-    assert lines[4:] == [
+    name, score, parameters = re.fullmatch(r"\| \*(.+)\* \| (.+) ± .+ \[(\d+)\] \|", lines[4]).groups()  # type: ignore[union-attr]
+    assert (name, parameters) == ("least squares", "7")
+    assert 0.72 < float(score) < 0.8  # a line through half a cosine, of which it misses 1.4 %, and the noise
+    assert lines[5:] == [
         "| *best there is* | 0.800 ± 0.000 |",
         "| *best of degree P - 1* | 0.000 ± 0.000 |",
         "| *best without fusion* | 0.800 ± 0.000 |",
