@@ -8,7 +8,7 @@ import numpy as np
 
 from qmm.checking.contents import Contents
 from qmm.checking.finding import Finding, Rows, Severity, many, shown
-from qmm.checking.likeness import MIN_WIDTH, MOST, Alike
+from qmm.checking.likeness import MIN_WIDTH, Alike
 
 
 def blank_contents(rows: Rows, contents: Contents) -> list[Finding]:
@@ -79,20 +79,19 @@ def near_contents(rows: Rows, contents: Contents, alike: Alike) -> list[Finding]
     held: set[int] = set()
     for pair in alike.pairs:
         first, second = contents.items[pair.first].rows, contents.items[pair.second].rows
-        there, here = ({split_of[row] for row in own} & scored for own in (first, second))
-        crossing = bool(there) and bool(here) and len(there | here) > 1
-        apart = (own for own in second if split_of[own] != split_of[first[0]])
-        a, b = first[0], next(apart, second[0]) if crossing else second[0]
+        there, here = ({split_of[row]: row for row in reversed(own) if split_of[row] in scored} for own in (first, second))
+        crossing = [(there[one], here[other]) for one in there for other in here if one != other]
+        a, b = crossing[0] if crossing else (first[0], second[0])
         ids, splits = [rows.ids[a], rows.ids[b]], [split_of[a], split_of[b]]
         example = {"ids": ids, "splits": splits, "similarity": pair.similarity}
         if crossing:
             across.append(example)
             for own, others in ((first, here), (second, there)):
-                held.update(row for row in own if split_of[row] in scored - {"train"} and others - {split_of[row]})
+                held.update(row for row in own if split_of[row] in scored - {"train"} and others.keys() - {split_of[row]})
         else:
             within.append((_torn(rows, [*first, *second]), example))
     found = []
-    modality, cut = contents.modality, f" (only the first {MOST:,} candidates were looked at)" if alike.cut else ""
+    modality, cut = contents.modality, " (and more: not all were looked at)" if alike.cut else ""
     if across:
         message = (
             f"{many(len(across), 'pair')} of {modality} nearly the same, in different splits, with "

@@ -29,10 +29,15 @@ VECTOR = 0.999
 MIN_WIDTH = 8
 """Vectors of fewer numbers are alike by chance."""
 MOST = 100_000
-"""Candidates that are looked at; a set with more is full of the same thing."""
+"""Pairs that are listed, and candidates among sounds that are confirmed; a set with more is full of the same thing."""
 
-_PERMUTATIONS, _BANDS = 128, 32  # sentences of likeness 0.8 are missed once in 10 million
+_PERMUTATIONS, _BANDS = 126, 21  # of sentences as alike as SENTENCE, 2 in 1,000 are missed; fewer the more they are alike
+_BUCKET = 1000  # sentences that one band takes for the same, of which all pairs are looked at
+_BLOCK = 4096  # pairs confirmed at once
 _PRIME = np.uint64(2**31 - 1)
+
+
+Indices = NDArray[np.int64]
 
 
 class Pair(NamedTuple):
@@ -72,10 +77,14 @@ def find_alike(contents: Contents, load: Callable[[int], Any]) -> Alike:
 
 
 def _pictures(items: list[Content]) -> Alike:
-    candidates = _by_cosine(np.stack([item.fingerprint for item in items]), 1 - 2 * HASH_BITS / 63, "comparing pictures")
     thumbnails = np.stack([_unit(item.detail) for item in items])
-    confirmed = [(a, b, float(thumbnails[a] @ thumbnails[b])) for a, b, _ in candidates.pairs]
-    return Alike([Pair(*pair) for pair in confirmed if pair[2] >= PICTURE], candidates.cut)
+
+    def confirm(first: Indices, second: Indices) -> NDArray[Any]:
+        similarity = np.einsum("nd,nd->n", thumbnails[first], thumbnails[second])
+        return np.where(similarity >= PICTURE, similarity, np.nan)
+
+    hashes = np.stack([item.fingerprint for item in items])
+    return _by_cosine(hashes, 1 - 2 * HASH_BITS / 63, "comparing pictures", confirm)
 
 
 def _sounds(items: list[Content], load: Callable[[int], Any]) -> Alike:
@@ -113,23 +122,29 @@ def similar_sentences(sentences: list[str]) -> Alike:
         return Alike([], False)
     pieces, sizes = pieces[some], sizes[some]
     codes = _signatures(pieces.indices.astype(np.uint64), pieces.indptr[:-1])
-    candidates: set[tuple[int, int]] = set()
-    for band in np.split(codes, _BANDS):
-        _, bucket = np.unique(band, axis=1, return_inverse=True)
-        order = np.argsort(bucket, kind="stable")
-        for own in np.split(order, np.flatnonzero(np.diff(bucket[order])) + 1):
-            if len(own) > 1 and len(candidates) < MOST:
-                own = own[: int(np.sqrt(2 * MOST))]
-                first, second = np.triu_indices(len(own), 1)
-                candidates.update(zip(own[first].tolist(), own[second].tolist(), strict=True))
-    if not candidates:
-        return Alike([], False)
-    a, b = np.array(sorted(candidates)).T
-    common = np.asarray(pieces[a].multiply(pieces[b]).sum(axis=1)).ravel()
-    jaccard = common / (sizes[a] + sizes[b] - common)
-    near = np.flatnonzero(jaccard >= SENTENCE)
-    pairs = [Pair(int(some[a[i]]), int(some[b[i]]), float(jaccard[i])) for i in near]
-    return Alike(pairs, len(candidates) >= MOST)
+    seen, pairs, cut = np.empty(0, dtype=np.int64), list[Pair](), False
+    for band in tqdm(np.split(codes, _BANDS), "comparing sentences", leave=False, delay=1):
+        keys, full = _in_buckets(band)
+        new = np.setdiff1d(keys, seen)
+        seen, cut = np.union1d(seen, new), cut or full or len(pairs) > MOST
+        for block in np.split(new, range(_BLOCK, len(new), _BLOCK)) if len(pairs) <= MOST else ():
+            a, b = np.divmod(block, len(some))
+            common = np.asarray(pieces[a].multiply(pieces[b]).sum(axis=1)).ravel()
+            jaccard = common / (sizes[a] + sizes[b] - common)
+            pairs += [Pair(int(some[a[i]]), int(some[b[i]]), float(jaccard[i])) for i in np.flatnonzero(jaccard >= SENTENCE)]
+    return Alike(pairs[:MOST], cut or len(pairs) > MOST)
+
+
+def _in_buckets(band: NDArray[np.uint64]) -> tuple[Indices, bool]:
+    """Pairs of equal columns of (rows, N), as first x N + second; whether a bucket was too full to take all of it."""
+    _, bucket = np.unique(band, axis=1, return_inverse=True)
+    order = np.argsort(bucket, kind="stable")
+    keys, full = [np.empty(0, dtype=np.int64)], False
+    for own in np.split(order, np.flatnonzero(np.diff(bucket[order])) + 1):
+        full, own = full or len(own) > _BUCKET, own[:_BUCKET]
+        first, second = np.triu_indices(len(own), 1)
+        keys.append(own[first] * band.shape[1] + own[second])
+    return np.concatenate(keys), full
 
 
 def _signatures(pieces: NDArray[np.uint64], starts: NDArray[Any]) -> NDArray[np.uint64]:
@@ -141,13 +156,24 @@ def _signatures(pieces: NDArray[np.uint64], starts: NDArray[Any]) -> NDArray[np.
     return np.stack([np.minimum.reduceat(order, starts) for order in orders])
 
 
-def _by_cosine(vectors: NDArray[Any], least: float, title: str) -> Alike:
-    """Pairs of rows of (N, D) whose cosine is at least this, the first index the smaller; in chunks of memory."""
+def _by_cosine(
+    vectors: NDArray[Any], least: float, title: str, confirm: Callable[[Indices, Indices], NDArray[Any]] | None = None
+) -> Alike:
+    """Pairs of rows of (N, D) whose cosine is at least this, the first index the smaller; in chunks of memory.
+
+    `confirm`: indices (P,) twice -> the similarity (P,) that counts, NaN where they are not alike.
+    """
 
     def near(distances: NDArray[Any], start: int) -> list[tuple[int, int, float]]:
         first, second = np.nonzero(distances <= 1 - least + 1e-6)
         above = second > first + start
-        return [(int(i) + start, int(j), 1 - float(distances[i, j])) for i, j in zip(first[above], second[above], strict=True)]
+        first, second = first[above], second[above]
+        similarity = 1 - distances[first, second]
+        if confirm is not None:
+            blocks = [slice(at, at + _BLOCK) for at in range(0, len(first), _BLOCK)]
+            similarity = np.concatenate([similarity[:0], *(confirm(first[own] + start, second[own]) for own in blocks)])
+        alike = np.flatnonzero(np.isfinite(similarity))
+        return [(int(first[i]) + start, int(second[i]), float(similarity[i])) for i in alike]
 
     found: list[tuple[int, int, float]] = []
     chunks = pairwise_distances_chunked(

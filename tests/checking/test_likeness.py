@@ -33,6 +33,13 @@ def test_sentences_are_those_of_all_pairs() -> None:
     assert not found.cut
 
 
+def test_a_set_full_of_the_same_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likeness, "_BUCKET", 20)
+    found = similar_sentences(["the same sentence again and again"] * 50)
+    assert found.cut
+    assert len(found.pairs) == 20 * 19 / 2
+
+
 def test_vectors_are_those_of_all_pairs_however_they_are_cut_up(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
     similarity = cosine_similarity(vectors.astype(np.float64))
