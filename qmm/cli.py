@@ -1,4 +1,4 @@
-"""The command line: `qmm fit | validate | test | predict | circuit | backends | study`. Names no wing; configurations do."""
+"""The command line, `qmm COMMAND`. Names no wing; configurations do."""
 
 import argparse
 import sys
