@@ -44,6 +44,7 @@ def study_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_planted_difference_is_found_and_the_absent_one_is_not(
     qmm: Callable[..., Any], study_file: Path, tmp_path: Path
 ) -> None:
