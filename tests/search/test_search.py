@@ -202,6 +202,7 @@ def finished(folder: Path) -> dict[str, float]:
     return {path.parent.name: path.stat().st_mtime for path in (folder / "cells").glob("*/result.json")}
 
 
+@pytest.mark.slow
 def test_a_search_as_a_user_runs_it_killed_once(qmm: Qmm, tiny: list[str], tmp_path: Path) -> None:
     space: dict[str, Any] = {
         "circuit": {"layers": [1, 2], "entangler": ["qmm.fusion.Ring", "qmm.fusion.Pairs"], "reupload": [False, True]},
