@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from qmm.contracts import Encoder
 from qmm.costs.configuration import parse
-from qmm.feature_cache import FeatureCache, encoder_fingerprint
-from qmm.training.caching import fill
+from qmm.training.caching import cache_frozen
 from qmm.training.cli import instantiate
 from qmm.types import Features
 
@@ -57,11 +56,8 @@ def of_configuration(path: str) -> dict[str, FeatureSet]:
     data = instantiate(LightningDataModule, plain["data"])
     data.connect({modality: encoder.preprocess for modality, encoder in encoders.items()})
     data.setup("fit")
-    for modality, encoder in encoders.items():
-        if plain["cache"] and encoder.frozen:
-            cache = FeatureCache(plain["cache"], encoder_fingerprint(encoder))
-            fill(cache, encoder, data, modality, torch.device("cpu"))
-            data.cached[modality] = cache
+    if plain["cache"]:
+        cache_frozen(data, encoders, plain["cache"], torch.device("cpu"))
     _encoded(data.plain_train_dataloader(), encoders)  # settles statistics
     for encoder in encoders.values():
         encoder.eval()

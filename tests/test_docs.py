@@ -54,6 +54,7 @@ def read(page: Path) -> Links:
 def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("mkdocs", "material", "mkdocstrings_handlers"):
         if importlib.util.find_spec(package) is None:
+            # only where somebody runs the tests without the extra: the gate installs it
             pytest.skip(f"{package} is not installed; the extra `docs` has it")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(

@@ -18,7 +18,6 @@ from qmm.discrete.features import feature_selection
 from qmm.discrete.problem import Choice, Problem
 from qmm.discrete.solver import Solver
 from qmm.errors import InputError
-from qmm.feature_cache import FeatureCache, encoder_fingerprint
 from qmm.types import Batch, Features
 
 Floats = NDArray[np.float64]
@@ -128,7 +127,7 @@ def _solvers() -> list[type[Solver]]:
 def read_features(plain: Mapping[str, Any], modalities: Sequence[str]) -> Pooled:
     """The training split of a configuration (`qmm.costs.configuration.parse`), encoded; with `cache`, features of frozen
     encoders are kept there, and taken from there."""
-    from qmm.training.caching import fill
+    from qmm.training.caching import cache_frozen
     from qmm.training.cli import instantiate
 
     if not plain.get("data"):
@@ -137,11 +136,8 @@ def read_features(plain: Mapping[str, Any], modalities: Sequence[str]) -> Pooled
     data = instantiate(LightningDataModule, plain["data"])
     data.connect({modality: encoder.preprocess for modality, encoder in encoders.items()})
     data.setup("fit")
-    for modality, encoder in encoders.items():
-        if plain["cache"] and encoder.frozen:
-            cache = FeatureCache(plain["cache"], encoder_fingerprint(encoder))
-            fill(cache, encoder, data, modality, torch.device("cpu"))
-            data.cached[modality] = cache
+    if plain["cache"]:
+        cache_frozen(data, encoders, plain["cache"], torch.device("cpu"))
     loader = data.plain_train_dataloader()
     if plain.get("ckpt_path") is None and not all(encoder.frozen for encoder in encoders.values()):
         for encoder in encoders.values():

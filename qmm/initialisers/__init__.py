@@ -1,7 +1,7 @@
 """Initialisers: where the training of circuit weights starts."""
 
 from qmm.initialisers.ada_init import AdaInit, Search
-from qmm.initialisers.base import Initialiser, Uniform
+from qmm.initialisers.base import Initialiser, SearchingInitialiser, Uniform
 from qmm.initialisers.distributions import Beta, OrthogonalLike, SmallAngle, Xavier
 from qmm.initialisers.identity_blocks import IdentityBlocks, undoing
 from qmm.initialisers.landscape import CircuitLandscape, Landscape, ModelLandscape
@@ -24,6 +24,7 @@ __all__ = [
     "OrthogonalLike",
     "Proposer",
     "Search",
+    "SearchingInitialiser",
     "SmallAngle",
     "Task",
     "Uniform",

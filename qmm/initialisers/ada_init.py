@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from qmm.circuits.gates import check_name
 from qmm.errors import InputError
-from qmm.initialisers.base import Initialiser
+from qmm.initialisers.base import Initialiser, SearchingInitialiser
 from qmm.initialisers.distributions import SmallAngle
 from qmm.initialisers.landscape import CircuitLandscape, Landscape, random_inputs
 from qmm.initialisers.proposers import EvolutionStrategy, Proposer, Task
@@ -33,7 +33,7 @@ class Search(NamedTuple):
     """The least rise for which a proposal was kept."""
 
 
-class AdaInit(Initialiser):
+class AdaInit(SearchingInitialiser):
     """Iterative search for weights at which gradients vary.
 
     The best variance so far, S, is a submartingale: a proposal replaces the weights only where its variance is above S by at
@@ -57,7 +57,6 @@ class AdaInit(Initialiser):
     """
 
     reference = "arXiv:2502.13166"
-    searches = True
 
     def __init__(
         self,

@@ -19,20 +19,13 @@ class Initialiser(Configurable, ABC):
 
     reference = ""
     """Where it was published."""
-    searches: bool = False
-    """Whether it looks at a model's loss to start its circuits (`improve`)."""
 
     def see(self, circuit: Circuit, inputs: Tensor) -> "Initialiser":
         """The initialiser to draw from once a circuit's inputs (B, n_inputs) on training data are known: itself."""
         return self
 
-    def improve(self, landscape: "Landscape", start: Tensor, generator: torch.Generator) -> tuple[Tensor, str]:
-        """Better weights (W,) than the drawn ones, for a model and its data, and in words what was done; asked only of those
-        that say `searches`."""
-        raise NotImplementedError(f"{type(self).__name__} searches for nothing")
-
     def first(self, circuit: Circuit, generator: torch.Generator) -> Tensor:
-        """(1, W): what is drawn before `improve`."""
+        """(1, W): what the circuits of a model are started with."""
         return self.draw(circuit, generator)
 
     @abstractmethod
@@ -41,6 +34,14 @@ class Initialiser(Configurable, ABC):
 
         Raises InputError for a circuit that it cannot start.
         """
+
+
+class SearchingInitialiser(Initialiser):
+    """Looks at a model's loss on its data to start its circuits; what it draws `first` is where it begins to search."""
+
+    @abstractmethod
+    def improve(self, landscape: "Landscape", start: Tensor, generator: torch.Generator) -> tuple[Tensor, str]:
+        """Better weights (W,) than the drawn ones, for a model and its data, and in words what was done."""
 
 
 class Uniform(Initialiser):

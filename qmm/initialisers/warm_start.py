@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from qmm.errors import InputError
-from qmm.initialisers.base import Initialiser
+from qmm.initialisers.base import Initialiser, SearchingInitialiser
 from qmm.initialisers.distributions import SmallAngle
 from qmm.initialisers.landscape import Landscape, ModelLandscape, random_inputs
 from qmm.quantum import Backend, Circuit, CompiledCircuit, Gradient, Probabilities, expectations, recording
@@ -69,7 +69,7 @@ class Lesson(NamedTuple):
     """(B, n_outputs) of the counterpart."""
 
 
-class WarmStart(Initialiser):
+class WarmStart(SearchingInitialiser):
     """Trains a classical counterpart in the circuits' place, then distils it into the circuits.
 
     First a small classical network with the inputs and outputs of each circuit (`Counterpart`) learns to do what the circuit
@@ -94,7 +94,6 @@ class WarmStart(Initialiser):
     """
 
     reference = "arXiv:1503.02531"
-    searches = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,26 @@ class FeatureCaching(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         data: Any = getattr(trainer, "datamodule", None)
         branches, attends = pl_module.model.branches, getattr(pl_module.model.decoder, "attends", False)
-        data.connect({modality: branch.encoder.preprocess for modality, branch in branches.items()})
-        for modality, branch in branches.items():
-            if not branch.encoder.frozen:
-                continue
-            cache = FeatureCache(self.folder, encoder_fingerprint(branch.encoder), tokens=attends)
-            fill(cache, branch.encoder, data, modality, trainer.strategy.root_device)
-            data.cached[modality] = cache
+        encoders = {modality: branch.encoder for modality, branch in branches.items()}
+        data.connect({modality: encoder.preprocess for modality, encoder in encoders.items()})
+        for modality in cache_frozen(data, encoders, self.folder, trainer.strategy.root_device, attends):
             if modality in (getattr(data, "augment", None) or {}):
                 log.warning("%s features are cached: the augmentation of %s has no effect", modality, modality)
+
+
+def cache_frozen(
+    data: Any, encoders: Mapping[str, Encoder], folder: str | Path, device: torch.device, tokens: bool = False
+) -> list[str]:
+    """Has a data module, connected to these encoders, hand out features of the frozen ones, kept in the folder; their modalities.
+
+    `tokens`: Keep them too, for a decoder that attends to them.
+    """
+    frozen = [modality for modality, encoder in encoders.items() if encoder.frozen]
+    for modality in frozen:
+        cache = FeatureCache(folder, encoder_fingerprint(encoders[modality]), tokens=tokens)
+        fill(cache, encoders[modality], data, modality, device)
+        data.cached[modality] = cache
+    return frozen
 
 
 @torch.no_grad()

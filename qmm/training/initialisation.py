@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from qmm.errors import InputError
-from qmm.initialisers import Initialiser
+from qmm.initialisers import Initialiser, SearchingInitialiser
 from qmm.initialisers.landscape import ModelLandscape
 from qmm.quantum import CompiledCircuit, recording
 
@@ -66,7 +66,7 @@ class Initialisation(Callback):
     """
 
     def __init__(self, initialiser: Initialiser | None = None, seed: int | None = None, batches: int | None = None):
-        if batches is not None and batches < (1 if getattr(initialiser, "searches", False) else 0):
+        if batches is not None and batches < (1 if isinstance(initialiser, SearchingInitialiser) else 0):
             raise InputError(f"batches={batches}; {type(initialiser).__name__} looks at one batch at least")
         self.initialiser, self.seed = initialiser, seed
         self.batches: int = getattr(initialiser, "batches", 4) if batches is None else batches
@@ -119,7 +119,7 @@ class Initialisation(Callback):
             generator = torch.Generator().manual_seed(seed)
             weights = drawn(self.initialiser, landscape, generator)
             landscape.set(weights)
-            if self.initialiser.searches:
+            if isinstance(self.initialiser, SearchingInitialiser):
                 weights, told = self.initialiser.improve(landscape, weights, generator)
                 landscape.set(weights)
         return Start(

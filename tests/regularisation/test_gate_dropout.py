@@ -108,6 +108,7 @@ def test_draws_are_torchs_and_copies_draw_alike(circuit: Circuit) -> None:
     dropout = GateDropout(rotations=0.5, entanglers=0.5)
     evaluation = Evaluation(CompiledCircuit(circuit), torch.rand(4, 2), torch.rand(6))
     dropout.perturb(evaluation)
+    # a worker process gets it pickled; what is loaded was made in this line
     for other in (dropout, copy.deepcopy(dropout), pickle.loads(pickle.dumps(dropout))):
         torch.manual_seed(7)
         first = dropout.perturb(evaluation)
