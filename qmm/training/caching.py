@@ -45,7 +45,8 @@ class FeatureCaching(Callback):
 def cache_frozen(
     data: Any, encoders: Mapping[str, Encoder], folder: str | Path, device: torch.device, tokens: bool = False
 ) -> list[str]:
-    """Has a data module, connected to these encoders, hand out features of the frozen ones, kept in the folder; their modalities.
+    """Has a data module, connected to these encoders, hand out features of the frozen ones, kept in the folder. Returns their
+    modalities.
 
     `tokens`: Keep them too, for a decoder that attends to them.
     """
