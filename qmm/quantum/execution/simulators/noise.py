@@ -204,12 +204,12 @@ class Noise:
         return list(make(self.qubits or 1).get_edges())
 
 
-class NoisyDevice(BackendV2):
-    """A device of the user's own."""
+class SimulatedDevice(BackendV2):
+    """A device that is only its target; subclasses say how it is simulated."""
 
-    def __init__(self, noise: Noise, name: str = "own device"):
-        super().__init__(name=name, description="a device with noise that was written down")
-        self.noise, self._target = noise, noise.target()
+    def __init__(self, target: Target, name: str, description: str):
+        super().__init__(name=name, description=description)
+        self._target = target
 
     @property
     def target(self) -> Target:
@@ -222,6 +222,14 @@ class NoisyDevice(BackendV2):
     @classmethod
     def _default_options(cls) -> Options:
         return Options()
+
+
+class NoisyDevice(SimulatedDevice):
+    """A device of the user's own."""
+
+    def __init__(self, noise: Noise, name: str = "own device"):
+        super().__init__(noise.target(), name, "a device with noise that was written down")
+        self.noise = noise
 
     def run(self, run_input: Any, **options: Any) -> Any:
         """Simulates the device."""

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from qiskit.circuit import CircuitInstruction, Gate, QuantumCircuit, QuantumRegister
-from qiskit.providers import BackendV2, Options
+from qiskit.providers import BackendV2
 from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_aer.noise.passes import RelaxationNoisePass
 
 from qmm.quantum.errors import CircuitError
+from qmm.quantum.execution.simulators.noise import SimulatedDevice
 from qmm.quantum.pubs import Cache
 
 _NO_GATES = ("barrier", "measure", "reset", "delay")
@@ -153,24 +154,13 @@ def target_on(target: Target, qubits: Sequence[int]) -> Target:
     return small
 
 
-class Region(BackendV2):
+class Region(SimulatedDevice):
     """A few physical qubits of a device, as a device of their own."""
 
     def __init__(self, device: BackendV2, qubits: Sequence[int]):
-        super().__init__(name=f"{device.name}{list(qubits)}", description=f"qubits {list(qubits)} of {device.name}")
-        self._target, self.qubits = target_on(device.target, qubits), tuple(qubits)
-
-    @property
-    def target(self) -> Target:
-        return self._target
-
-    @property
-    def max_circuits(self) -> None:
-        return None
-
-    @classmethod
-    def _default_options(cls) -> Options:
-        return Options()
+        target = target_on(device.target, qubits)
+        super().__init__(target, f"{device.name}{list(qubits)}", f"qubits {list(qubits)} of {device.name}")
+        self.qubits = tuple(qubits)
 
     def run(self, run_input: Any, **options: Any) -> Any:
         """Simulates the region with its noise."""

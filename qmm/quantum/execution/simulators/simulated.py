@@ -1,7 +1,7 @@
 """Qiskit's primitives on simulated regions: SimulatedSampler and SimulatedEstimator."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,12 +57,7 @@ class SimulatedSampler(BaseSamplerV2):
         coerced = [SamplerPub.coerce(pub, self._default_shots if shots is None else shots) for pub in pubs]
         if not all(pub.circuit.cregs for pub in coerced):
             warnings.warn("a circuit has no classical register, its result will be empty; add measurements", stacklevel=2)
-        if self._simulation.method == "stabilizer":
-            for pub in coerced:
-                _check_clifford(pub)
-        job = PrimitiveJob(self._run, coerced)
-        job._submit()
-        return job
+        return _begun(self._simulation, self._run, coerced)
 
     def _run(self, pubs: Sequence[SamplerPub]) -> PrimitiveResult[SamplerPubResult]:
         rng = np.random.default_rng(self._seed)
@@ -101,12 +96,7 @@ class SimulatedEstimator(BaseEstimatorV2):
         """Starts the job. Its result's `evs` have the shape to which a PUB's bindings and observables broadcast."""
         default = self._default_precision if precision is None else precision
         coerced = [EstimatorPub.coerce(pub, default) for pub in pubs]
-        if self._simulation.method == "stabilizer":
-            for pub in coerced:
-                _check_clifford(pub)
-        job = PrimitiveJob(self._run, coerced)
-        job._submit()
-        return job
+        return _begun(self._simulation, self._run, coerced)
 
     def _run(self, pubs: Sequence[EstimatorPub]) -> PrimitiveResult[PubResult]:
         rng = np.random.default_rng(self._seed)
@@ -168,6 +158,15 @@ def _bits(states: NDArray[np.int64], measured: Measured, circuit: QuantumCircuit
         if place is not None:
             array[..., size - 1 - i // 8] |= ((states >> place & 1) << i % 8).astype(np.uint8)
     return BitArray(array, register.size)
+
+
+def _begun(simulation: Simulation, run: Callable[[list[Any]], Any], pubs: list[Any]) -> PrimitiveJob[Any]:
+    if simulation.method == "stabilizer":
+        for pub in pubs:
+            _check_clifford(pub)
+    job = PrimitiveJob(run, pubs)
+    job._submit()
+    return job
 
 
 def _check_clifford(pub: SamplerPub | EstimatorPub) -> None:
