@@ -13,7 +13,11 @@ import torch
 import yaml
 from lightning import Callback, Trainer
 
-from qmm import cli
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side, and what they start, take one core each
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+from qmm import cli  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 
