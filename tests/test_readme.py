@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 
 from qmm.cli import COMMANDS
 
@@ -38,27 +35,17 @@ def test_commands_and_files_exist(repository: Path) -> None:
     assert [link for link in links if not (repository / link).exists()] == []
 
 
-def write_scenes(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    (folder / "my_scenes").mkdir()
-    rows = ["image,audio,label,split"]
-    for i in range(20):
-        Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)).save(folder / "my_scenes" / f"{i}.png")
-        soundfile.write(folder / "my_scenes" / f"{i}.wav", rng.normal(0, 0.1, 4000), 8000)
-        rows.append(f"{i}.png,{i}.wav,{'quiet' if i % 2 else 'loud'},{'val' if i % 5 == 4 else 'train'}")
-    (folder / "my_scenes" / "manifest.csv").write_text("\n".join(rows) + "\n")
-
-
 @pytest.mark.parametrize("number", range(3))
 def test_python_blocks_run(repository: Path, tmp_path: Path, number: int) -> None:
+    """As they stand, in an empty folder."""
     script = blocks(repository, "python")[number]
     assert len(script.splitlines()) < 60
-    write_scenes(tmp_path)
     (tmp_path / "script.py").write_text(script)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     if "Trainer(" in script:
-        assert "val/accuracy" in done.stdout
+        (accuracy,) = re.findall(r"'val/accuracy': tensor\(([\d.]+)\)", done.stdout)
+        assert float(accuracy) > 0.8  # two classes that no modality alone can tell apart; 0.96 here
 
 
 def test_there_are_no_other_python_blocks(repository: Path) -> None:
