@@ -41,6 +41,7 @@ PACKAGES = (
     "qmm.validation",
     "qmm.search",
     "qmm.trainability",
+    "qmm.robustness",
 )
 EXTRA = {"qmm": ("qmm.contracts", "qmm.config", "qmm.registers", "qmm.errors", "qmm.types")}
 """Modules that belong on a package's page though it does not export them: all that is public in them is shown."""

@@ -174,7 +174,9 @@ def test_overlays(instantiate, overlay: str) -> None:
         used = [type(p).__name__ for c in callbacks for p in getattr(c, "perturbations", [c])]
         assert used == [REGULARISED[name]]
     elif kind == "training":
-        assert {"dynamics": "Dynamics"}[name] in [type(callback).__name__ for callback in made.trainer.callbacks]
+        assert {"dynamics": "Dynamics", "robustness": "Robustness"}[name] in [
+            type(callback).__name__ for callback in made.trainer.callbacks
+        ]
     else:
         assert type(model.fusion) is getattr(qmm.fusion, FUSIONS[name])
         assert getattr(model.fusion, "sham", None) == (name.removeprefix("sham_") if name.startswith("sham_") else None)
