@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule
+from sklearn.base import BaseEstimator
 from torch import nn
 
 from qmm.config import Configurable
@@ -13,7 +14,7 @@ from qmm.errors import InputError
 from qmm.suggestions import did_you_mean, exported_classes
 from qmm.training.checkpoints import check_shapes, read_checkpoint
 
-TRUSTED = ("qmm", "torch.nn", "torchvision.transforms", "torchaudio.transforms")
+TRUSTED = ("qmm", "torch.nn", "torchvision.transforms", "torchaudio.transforms", "sklearn")
 """Packages whose classes a checkpoint may name; any other needs the caller's consent."""
 
 
@@ -57,7 +58,7 @@ def find_class(path: str, allow: Collection[str] = ()) -> type:
             f"if you trust it, allow it: load(..., allow=[{root!r}]), or --allow {root}"
         )
     found = getattr(import_module(module), name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module | Configurable)):
+    if not (isinstance(found, type) and issubclass(found, nn.Module | Configurable | BaseEstimator)):
         meant = did_you_mean(name, exported_classes(module))
         raise InputError(f"the checkpoint names {path}, which is no part of a model or its data{meant}")
     return found

@@ -3,6 +3,7 @@
 from qmm.tasks.base import MultimodalTask
 from qmm.tasks.captioning import MultimodalCaptioning, SentenceEvaluator
 from qmm.tasks.classification import MultimodalClassification
+from qmm.tasks.estimator import EstimatorClassification
 from qmm.tasks.evaluation import DecodingTask, Evaluator
 from qmm.tasks.mixed import MultimodalMixed
 from qmm.tasks.regression import MultimodalRegression
@@ -10,6 +11,7 @@ from qmm.tasks.retrieval import MultimodalRetrieval
 
 __all__ = [
     "DecodingTask",
+    "EstimatorClassification",
     "Evaluator",
     "MultimodalCaptioning",
     "MultimodalClassification",

@@ -110,7 +110,7 @@ class RunFolder(Callback):
         table = _of_all_processes(pd.concat(self._rows, ignore_index=True))
         if not trainer.is_global_zero or self._report is None:
             return
-        table = self._report.finish(table)
+        table = _with_groups(self._report.finish(table), getattr(trainer, "datamodule", None))
         folder = self.folder / split
         folder.mkdir(parents=True, exist_ok=True)
         metrics = {k.split("/", 1)[1]: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{split}/")}
@@ -165,15 +165,26 @@ class RunFolder(Callback):
 def count_parameters(model: MultimodalModel) -> dict[str, int]:
     """All, trained, and those of fusion and decoder, which counterparts are matched in; `_total` counts frozen ones too.
 
-    Of a decoder that holds a language model only its readers count as decoder.
+    Of a decoder that holds a language model only its readers count as decoder; numbers that one fitted otherwise than by
+    gradients (`fitted_parameters`) count as its own.
     """
-    parts = {"fusion": list(model.fusion.parameters()), "decoder": list(model.decoder.readers())}
+    fitted = getattr(model.decoder, "fitted_parameters", 0)
+    parts = {"": list(model.parameters()), "fusion": list(model.fusion.parameters()), "decoder": list(model.decoder.readers())}
+    own = {name: 0 if name == "fusion" else fitted for name in parts}
+    sizes = {name: own[name] + sum(p.numel() for p in part) for name, part in parts.items()}
+    trained = {name: own[name] + sum(p.numel() for p in part if p.requires_grad) for name, part in parts.items()}
     return {
-        "total": sum(p.numel() for p in model.parameters()),
-        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        **{name: sum(p.numel() for p in part if p.requires_grad) for name, part in parts.items()},
-        **{f"{name}_total": sum(p.numel() for p in part) for name, part in parts.items()},
+        "total": sizes[""],
+        "trained": trained[""],
+        **{name: trained[name] for name in ("fusion", "decoder")},
+        **{f"{name}_total": sizes[name] for name in ("fusion", "decoder")},
     }
+
+
+def _with_groups(table: pd.DataFrame, data: Any) -> pd.DataFrame:
+    """Also what must not be torn from each sample, such as its speaker, where the data knows: for statistics over groups."""
+    groups = data.groups(table["id"].tolist()) if hasattr(data, "groups") else None
+    return table if groups is None else table.assign(group=groups)
 
 
 def _of_all_processes(table: pd.DataFrame) -> pd.DataFrame:
