@@ -1,7 +1,7 @@
 """MultimodalDataModule: rows of any source -> checked, split, varied, batched."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from .source import BadSample, Source, near
 from .splits import fold_rows, part_rows
 from .transforms import Augmentation
 
+_NO_ROWS = np.empty(0, dtype=np.int64)
 _NEEDED = {"fit": "train", "validate": "val", "test": "test"}
 
 
@@ -40,8 +41,12 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         folds: Number of parts, stratified by class; no group is torn apart.
         split_seed: Of `fold`, of `train_size`, of splits made by shares and of `shuffled`; apart from `seed`, so that studies
             compare seeds on the same split.
-        train_size: Use so many rows of the training split alone, stratified by class; a smaller number takes a part of what a
-            larger one does. For low-data curves.
+        train_size: Use so many rows of the training split alone (of what `fold` leaves), stratified by class; a smaller number
+            takes a part of what a larger one does. For low-data curves.
+        part_seed: Of `train_size`, where it is not to follow `split_seed`.
+        tuning_fold: Hold out this part of what is left to train on in place of `val`; what was `val` is not used. For tuning
+            within a fold or a part of the training split.
+        tuning_folds: Number of such parts, made as those of `fold`.
         shuffled: Modalities whose contents are exchanged at random between the samples of each split that is not trained on,
             targets and prompts staying: a control. What a model still gets right, it did not learn from them.
     """
@@ -61,6 +66,9 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         folds: int = 5,
         split_seed: int = 0,
         train_size: int | None = None,
+        part_seed: int | None = None,
+        tuning_fold: int | None = None,
+        tuning_folds: int = 4,
         shuffled: list[str] | None = None,
     ):
         super().__init__()
@@ -72,6 +80,8 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.mix_pairs = dict(augment or {}), mix_pairs
         self.fold, self.folds, self.split_seed, self.train_size = fold, folds, split_seed, train_size
+        self.part_seed = split_seed if part_seed is None else part_seed
+        self.tuning_fold, self.tuning_folds = tuning_fold, tuning_folds
         self.shuffled = tuple(shuffled or ())
         self.preprocess: dict[str, Callable[[Any], Any]] = {}
         self.cached: dict[str, Mapping[str, Features]] = {}
@@ -145,6 +155,13 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
     def dropped(self) -> dict[str, int]:
         """Split -> how many rows were left out since they have none of `modalities`."""
         return dict(self._dropped) if self.rows else {}
+
+    def groups(self, ids: Sequence[str]) -> list[str] | None:
+        """What each sample must not be torn from, such as its speaker; None where nothing was said of it."""
+        if self.source.groups is None:
+            return None
+        known = dict(zip(self.source.ids, self.source.groups, strict=True))
+        return [known[name] for name in ids]
 
     @property
     def rows(self) -> dict[str, np.ndarray]:
@@ -229,10 +246,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
     def _choose_rows(self) -> dict[str, np.ndarray]:
         source, splits = self.source, dict(self.source.splits)
         if self.fold is not None:
-            train = splits.get("train", np.empty(0, dtype=np.int64))
-            splits["train"], splits["val"] = fold_rows(
-                train, self._labels(), source.groups, self.fold, self.folds, self.split_seed
-            )
+            splits |= self._held_out(splits, self.fold, self.folds)
         chosen = np.any([source.present[modality] for modality in self.modalities], axis=0)
         self._dropped = {split: int((~chosen[rows]).sum()) for split, rows in splits.items()}
         splits = {split: rows[chosen[rows]] for split, rows in splits.items()}
@@ -242,10 +256,16 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
             self._problems = list(found.values())
             splits = {split: rows[~np.isin(rows, list(found))] for split, rows in splits.items()}
         if self.train_size is not None:
-            splits["train"] = part_rows(
-                splits.get("train", np.empty(0, dtype=np.int64)), self._labels(), self.train_size, self.split_seed
-            )
+            splits["train"] = part_rows(splits.get("train", _NO_ROWS), self._labels(), self.train_size, self.part_seed)
+        if self.tuning_fold is not None:
+            splits |= self._held_out(splits, self.tuning_fold, self.tuning_folds)
         return {split: rows for split, rows in splits.items() if len(rows)}
+
+    def _held_out(self, splits: Mapping[str, np.ndarray], fold: int, folds: int) -> dict[str, np.ndarray]:
+        """The training split without one of its parts, and that part as `val`."""
+        train = splits.get("train", _NO_ROWS)
+        kept, held = fold_rows(train, self._labels(), self.source.groups, fold, folds, self.split_seed)
+        return {"train": kept, "val": held}
 
     def _labels(self) -> np.ndarray | None:
         """Of all rows, where they name classes."""

@@ -79,6 +79,13 @@ def counterparts(plain: Mapping[str, Any], **changes: Any) -> list[str]:
     return list(found.counterparts(Budget(own + decoder.count_parameters(found.out_features), decoder.count_parameters)))
 
 
+def capacity(plain: Mapping[str, Any]) -> int:
+    """Parameters of fusion and decoder, frozen ones too: what counterparts are matched in. Reads data as `counterparts` does."""
+    found = build(plain).fusion
+    decoder = _decoder(_model(plain)["decoder"], plain.get("data") or {})
+    return sum(p.numel() for p in found.parameters()) + decoder.count_parameters(found.out_features)
+
+
 def random_features(entries: Mapping[str, Entry], rows: int, seed: int = 0) -> dict[str, torch.Tensor]:
     """(rows, k) by modality, uniform over the range of its compressor."""
     generator = torch.Generator().manual_seed(seed)

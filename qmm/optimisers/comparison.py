@@ -9,7 +9,7 @@ import pandas as pd
 
 from qmm.errors import InputError
 from qmm.files import write_json
-from qmm.study.plan import Study, read_study
+from qmm.study import Study, read_study
 from qmm.study.runner import Outcome, run_study
 
 LOSS = "train/loss_decoder"

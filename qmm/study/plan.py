@@ -1,21 +1,19 @@
-"""What a study runs: a YAML file -> cells, one for each arm and seed, and before them those that tune each arm."""
+"""What a study runs: cells, one for each arm, training size and seed, and before them those that tune each arm."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+import pandas as pd
 
-from qmm.errors import InputError
+from qmm.study.tuning import Overlay, Tuning
 
-KEYS = {"name", "configs", "arms", "seeds", "metric", "tuning"}
-TUNING_KEYS = {"held_out", "grid", "seeds", "metric", "best"}
-
-Config = str | dict[str, Any]
+Config = str | Overlay
 """A file, or an overlay written in the study itself."""
+ALL = -1
+"""The size of the whole training split."""
 
 
 class Cell(NamedTuple):
@@ -25,26 +23,22 @@ class Cell(NamedTuple):
     seed: int
     configs: tuple[Config, ...]
     choice: str = ""
-    """What of the tuning's grid is in its configurations."""
+    """What the tuning chose, or tries."""
     trial: int | None = None
-    """The place of `choice` in the grid while the arm is tuned; such a cell is scored on what is held out."""
+    """The place of `choice` among the arm's while the arm is tuned; such a cell is scored on what is held out."""
+    size: int = ALL
+    part: int = 0
+    """Which of the tuning's parts it is scored on."""
 
     @property
     def name(self) -> str:
-        return f"{self.arm}-{'' if self.trial is None else f'tuning{self.trial}-'}seed{self.seed}"
+        tuned = "" if self.trial is None else f"tuning{self.trial}-" + (f"part{self.part}-" if self.part else "")
+        return f"{tuned_name(self.arm, self.size)}-{tuned}seed{self.seed}"
 
 
-class Tuning(NamedTuple):
-    """The same settings tried for every arm, on a part of the training split."""
-
-    held_out: dict[str, Any]
-    """Overlay that puts a part of the training split in the place of val."""
-    choices: dict[str, dict[str, Any]]
-    """Name -> overlay, the whole grid."""
-    seeds: tuple[int, ...]
-    metric: str
-    lowest: bool
-    """Whether the lowest mean of the metric is the best."""
+def tuned_name(arm: str, size: int = ALL) -> str:
+    """What is tuned by itself: an arm, at a training size. Keys of `Outcome.chosen`."""
+    return arm if size == ALL else f"{arm}-n{size}"
 
 
 class Study(NamedTuple):
@@ -55,112 +49,94 @@ class Study(NamedTuple):
     metric: str
     """Which number of metrics.json is compared."""
     tuning: Tuning | None = None
+    sizes: tuple[int, ...] = (ALL,)
+    """Rows of the training split to train on; each seed draws its own, smaller ones within larger ones, alike for every arm."""
+    folds: int = 0
+    """Seed s is scored on fold s mod `folds` of the training split, cut anew for every `folds` seeds; 0: on test, else val."""
+    compare: tuple[tuple[str, str], ...] = ()
+    """Pairs of arms; none: the first with each other one."""
+    counterparts: bool = True
+    """Whether the classical counterpart and the shams of the first quantum arm join in by themselves (`qmm.study.matching`)."""
+    robustness: Overlay | None = None
+    """Overlay that makes every cell measure what noise and missing modalities leave of its metrics."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        first, *others = self.arms
+        return self.compare or tuple((first, other) for other in others)
+
+    @property
+    def overlap(self) -> float:
+        """Size of a fold over what is trained on with it, by which scores on folds hang together; 0 where there are none."""
+        return 1 / (self.folds - 1) if self.folds else 0.0
 
     def cells(self, chosen: Mapping[str, str] | None = None) -> list[Cell]:
-        """Seed by seed, so that a study cut short has whole seeds. Where arms are tuned, those in `chosen`: arm -> choice."""
-        if self.tuning is None:
-            return [Cell(arm, seed, configs) for seed in self.seeds for arm, configs in self.arms.items()]
-        return [
-            Cell(arm, seed, (*configs, self.tuning.choices[chosen[arm]]), chosen[arm])
-            for seed in self.seeds
-            for arm, configs in self.arms.items()
-            if chosen and arm in chosen
-        ]
+        """Seed by seed, so that a study cut short has whole seeds. Where arms are tuned, those in `chosen`: name -> choice."""
+        cells = []
+        for seed in self.seeds:
+            for size in self.sizes:
+                for arm, configs in self.arms.items():
+                    name, own = tuned_name(arm, size), (*configs, *self._of_seed(seed, size))
+                    own = own if self.robustness is None else (*own, self.robustness)
+                    if self.tuning is None:
+                        cells.append(Cell(arm, seed, own, size=size))
+                    elif chosen and name in chosen:
+                        choices = self.tuning.own.get(name) or self.tuning.of(arm)
+                        cells.append(Cell(arm, seed, (*own, choices[chosen[name]]), chosen[name], size=size))
+        return cells
 
-    def trials(self) -> list[Cell]:
-        """The cells that tune: every choice for every arm."""
+    def trials(self, done: pd.DataFrame | None = None) -> list[Cell]:
+        """The cells that tune: every choice for every arm, as far as it is known from what is `done` (a row for each cell)."""
         if self.tuning is None:
             return []
+        scores = self.scores(done)
         return [
-            Cell(arm, seed, (*configs, overlay, self.tuning.held_out), choice, trial)
+            Cell(arm, seed, (*configs, overlay, *_part(size, seed), part), choice, trial, size, number)
+            for size in self.sizes
             for arm, configs in self.arms.items()
-            for trial, (choice, overlay) in enumerate(self.tuning.choices.items())
+            for trial, (choice, overlay) in enumerate(self.tuning.proposals(arm, scores.get(tuned_name(arm, size), {})).items())
+            for number, part in enumerate(self.tuning.parts)
             for seed in self.tuning.seeds
         ]
 
+    def scores(self, done: pd.DataFrame | None) -> dict[str, dict[int, float]]:
+        """Tuned name -> place of a choice -> its mean score, of the choices all of whose cells are done."""
+        found: dict[str, dict[int, float]] = {}
+        if self.tuning is None or done is None or not len(done):
+            return found
+        wanted = len(self.tuning.parts) * len(self.tuning.seeds)
+        for (arm, size, trial), rows in done.groupby(["arm", "size", "trial"]):
+            values = rows[self.tuning.metric].dropna()
+            if len(values) == wanted:
+                found.setdefault(tuned_name(str(arm), int(str(size))), {})[int(str(trial))] = float(values.mean())
+        return found
+
+    def amount(self) -> int:
+        """How many cells there are in all."""
+        tuned = 0 if self.tuning is None else self.tuning.amount * len(self.tuning.parts) * len(self.tuning.seeds)
+        return len(self.arms) * len(self.sizes) * (tuned + len(self.seeds))
+
     def fingerprint(self, arm: str) -> str:
-        """Changes with the content of the arm's configurations, and with how it is tuned."""
+        """Changes with the content of the arm's configurations, and with how it is tuned, held out and measured."""
         parts = [json.dumps(c, sort_keys=True) if isinstance(c, dict) else Path(c).read_text() for c in self.arms[arm]]
-        parts += [] if self.tuning is None else [json.dumps(self.tuning, sort_keys=True)]
+        if self.tuning is not None:
+            own = self.tuning._replace(
+                choices=self.tuning.of(arm),
+                own={},
+                space=dict(self.tuning.own_spaces.get(arm, self.tuning.space)),
+                own_spaces={},
+            )
+            parts.append(json.dumps(own, sort_keys=True))
+        parts.append(json.dumps([self.folds, self.robustness], sort_keys=True))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-
-def read_study(path: str | Path) -> Study:
-    """Reads name, configs (common), arms (name -> list of files or inline overlays), seeds (list, or how many), metric, tuning.
-
-    Raises InputError naming the file and the key at fault, before anything runs.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"study {path} does not exist; give a YAML file, e.g. configs/studies/quickstart.yaml")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"study {path} is not YAML: {error}") from error
-    if not isinstance(content, dict) or set(content) - KEYS or not {"configs", "arms", "seeds"} <= set(content):
-        raise InputError(
-            f"study {path}: expected the keys configs, arms, seeds (and name, metric, tuning), got {content and list(content)}"
-        )
-    common, arms = content["configs"], content["arms"]
-    if not isinstance(arms, dict) or not arms or not isinstance(common, list):
-        raise InputError(f"study {path}: `configs` must be a list and `arms` map names to lists of overlays, got {arms!r}")
-    metric = content.get("metric", "accuracy")
-    study = Study(
-        content.get("name", path.stem),
-        {str(arm): (*common, *(overlays or [])) for arm, overlays in arms.items()},
-        _seeds(content["seeds"], path),
-        metric,
-        _tuning(content["tuning"], metric, path) if content.get("tuning") is not None else None,
-    )
-    for arm, configs in study.arms.items():
-        for config in configs:
-            if not isinstance(config, dict) and not Path(config).is_file():
-                raise InputError(
-                    f"study {path}, arm {arm!r}: {config} does not exist; paths are relative to where qmm is started"
-                )
-    return study
+    def _of_seed(self, seed: int, size: int) -> tuple[Overlay, ...]:
+        held_out: dict[str, Any] = {"fold": seed % self.folds, "folds": self.folds} if self.folds else {}
+        if self.folds:
+            held_out["split_seed"] = seed // self.folds
+        scored = ({"score_on": "val", "data": {"init_args": held_out}},) if self.folds else ()
+        return (*scored, *_part(size, seed))
 
 
-def _seeds(given: Any, path: Path) -> tuple[int, ...]:
-    seeds = range(given) if isinstance(given, int) else given
-    if not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise InputError(f"study {path}: `seeds` must be whole numbers, or how many, got {given!r}")
-    return tuple(seeds)
-
-
-def _tuning(given: Any, metric: str, path: Path) -> Tuning:
-    if not isinstance(given, dict) or set(given) - TUNING_KEYS or not {"held_out", "grid"} <= set(given):
-        raise InputError(
-            f"study {path}: `tuning` has the keys held_out and grid (and seeds, metric, best), got {given and list(given)}"
-        )
-    if not isinstance(given["held_out"], dict) or not given["held_out"]:
-        raise InputError(
-            f"study {path}: `tuning.held_out` is an overlay that holds out a part of the training split, such as "
-            f"{{data: {{init_args: {{fold: 0}}}}}}, got {given['held_out']!r}"
-        )
-    grid, best = given["grid"], given.get("best", "highest")
-    if not isinstance(grid, dict) or not grid or not all(isinstance(values, list) and values for values in grid.values()):
-        raise InputError(
-            f"study {path}: `tuning.grid` maps settings such as model.init_args.learning_rate to lists, got {grid!r}"
-        )
-    if best not in ("highest", "lowest"):
-        raise InputError(f"study {path}: `tuning.best` is 'highest' or 'lowest', got {best!r}")
-    return Tuning(
-        given["held_out"], _choices(grid), _seeds(given.get("seeds", 1), path), given.get("metric", metric), best == "lowest"
-    )
-
-
-def _choices(grid: Mapping[str, list[Any]]) -> dict[str, dict[str, Any]]:
-    """Every combination, named by the last parts of its settings: `learning_rate 0.01, weight_decay 0.1`."""
-    choices = {}
-    for values in itertools.product(*grid.values()):
-        name = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in zip(grid, values, strict=True))
-        overlay: dict[str, Any] = {}
-        for key, value in zip(grid, values, strict=True):
-            *outer, last = key.split(".")
-            place = overlay
-            for part in outer:
-                place = place.setdefault(part, {})
-            place[last] = value
-        choices[name] = overlay
-    return choices
+def _part(size: int, seed: int) -> tuple[Overlay, ...]:
+    return () if size == ALL else ({"data": {"init_args": {"train_size": size, "part_seed": seed}}},)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from qmm.errors import InputError
 from qmm.files import write_json
-from qmm.study.plan import Cell, Config, Study
+from qmm.study.plan import Cell, Config, Study, tuned_name
 from qmm.study.worker import Worker
 
 SCORED_ON_HELD_OUT = {"score_on": "val", "pictures": False}
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     trials: pd.DataFrame
     """A row for each finished cell that tuned; also `folder/tuning.parquet`."""
     chosen: dict[str, str]
-    """Arm -> what its tuning chose."""
+    """Arm, `-n` and the training size where there are several -> what its tuning chose."""
     failures: dict[str, str]
     """Cell -> why it failed."""
 
@@ -43,33 +43,61 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
     """
     flags = tuple(flags)
     check_unchanged(study, folder, flags)
-    trials, failures = study.trials(), dict[str, str]()
-    total = len(trials) + len(study.seeds) * len(study.arms)
-    with open_workers(jobs) as workers, tqdm(total=total, desc=study.name, unit="cell", smoothing=0) as bar:
-        failures |= run_cells(trials, folder, flags, workers, bar, "tuning.parquet")
-        tuned = results(trials, folder)
+    with open_workers(jobs) as workers, tqdm(total=study.amount(), desc=study.name, unit="cell", smoothing=0) as bar:
+        tuned, failures = _tune(study, folder, flags, workers, bar)
         chosen = choose(study, tuned)
-        cells = study.cells(chosen)
+        cells = settled(study, tuned).cells(chosen)
         failures |= run_cells(cells, folder, flags, workers, bar, "results.parquet")
     return Outcome(results(cells, folder), tuned, chosen, failures)
 
 
-def choose(study: Study, trials: pd.DataFrame) -> dict[str, str]:
-    """Arm -> the choice with the best mean score on what was held out; of equals the first of the grid. Without arms that are
-    not tuned to the end."""
-    if study.tuning is None or not len(trials):
-        return {}
-    if study.tuning.metric not in trials:
+def read_outcome(study: Study, folder: Path) -> Outcome:
+    """What is finished of a study, nothing run. Why others failed is not known any more."""
+    tuned, known = pd.DataFrame(), -1
+    while len(tuned) > known:
+        known, tuned = len(tuned), results(study.trials(tuned), folder)
+    chosen = choose(study, tuned)
+    return Outcome(results(settled(study, tuned).cells(chosen), folder), tuned, chosen, {})
+
+
+def _tune(
+    study: Study, folder: Path, flags: tuple[str, ...], workers: "queue.Queue[Worker]", bar: Any
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Rounds of trials, the next one from the scores of those before where it depends on them."""
+    cells, tuned, failures = list[Cell](), pd.DataFrame(), dict[str, str]()
+    while new := [cell for cell in study.trials(tuned) if cell.name not in {known.name for known in cells}]:
+        failures |= run_cells(new, folder, flags, workers, bar)
+        cells += new
+        tuned = results(cells, folder)
+        _check_metric(study, tuned)
+        tuned.to_parquet(folder / "tuning.parquet")
+    return tuned, failures
+
+
+def _check_metric(study: Study, trials: pd.DataFrame) -> None:
+    if study.tuning is not None and len(trials) and study.tuning.metric not in trials:
         raise InputError(
             f"the cells report no {study.tuning.metric!r}; set `tuning.metric` to one of {', '.join(trials.columns)}"
         )
+
+
+def settled(study: Study, trials: pd.DataFrame) -> Study:
+    """The study with every arm's choices known, where they followed from scores."""
+    return study if study.tuning is None else study._replace(tuning=study.tuning.settled(study.scores(trials)))
+
+
+def choose(study: Study, trials: pd.DataFrame) -> dict[str, str]:
+    """Arm, and training size -> the choice with the best mean score on what was held out; of equals the first. Without arms
+    that are not tuned to the end."""
+    if study.tuning is None or not len(trials):
+        return {}
+    _check_metric(study, trials)
     chosen = {}
-    wanted = len(study.tuning.choices) * len(study.tuning.seeds)
-    for arm in study.arms:
-        own = trials[trials["arm"] == arm]
-        if len(own) == wanted:
-            means = own.groupby("choice", sort=False)[study.tuning.metric].mean().reindex(list(study.tuning.choices))
-            chosen[arm] = str(means.idxmin() if study.tuning.lowest else means.idxmax())
+    for name, scores in study.scores(trials).items():
+        if len(scores) == study.tuning.amount:
+            best = (min if study.tuning.lowest else max)(sorted(scores), key=lambda trial: scores[trial])
+            own = trials[[tuned_name(a, n) == name for a, n in zip(trials["arm"], trials["size"], strict=True)]]
+            chosen[name] = str(own.loc[own["trial"] == best, "choice"].iloc[0])
     return chosen
 
 
@@ -201,11 +229,14 @@ def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[st
     if split is None:
         raise CellFailedError(f"wrote no metrics: the data has neither a test nor a val split (see {home / 'log.txt'})")
     report = json.loads((home / split / "metrics.json").read_text())
-    predictions = pd.read_parquet(home / split / "predictions.parquet", columns=["id", "target", "prediction"])
+    predictions = pd.read_parquet(home / split / "predictions.parquet")
+    columns = [name for name in ("id", "target", "prediction", "group") if name in predictions]
     return {
         "arm": cell.arm,
+        "size": cell.size,
         "seed": cell.seed,
         "choice": cell.choice,
+        **({} if cell.trial is None else {"trial": cell.trial, "part": cell.part}),
         "split": split,
         "samples": report["samples"],
         **report["metrics"],
@@ -215,10 +246,26 @@ def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[st
         "wall_seconds": round(seconds, 2),
         "skipped": report["skipped"],
         "threads": report["threads"],
-        "predictions": predictions.to_dict("records"),
+        "predictions": predictions[columns].to_dict("records"),
+        "curves": _curves(home),
+        **_robustness(home),
+        "versions": report["versions"],
         "config": (home / "config.yaml").read_text(),
         "command": " ".join(["-m", "qmm", *args]),
     }
+
+
+def _curves(home: Path) -> list[dict[str, float]]:
+    """By epoch; numbers that an epoch did not log are left out."""
+    if not (home / "history.csv").is_file():
+        return []
+    records = pd.read_csv(home / "history.csv").to_dict("records")
+    return [{str(name): value for name, value in record.items() if pd.notna(value)} for record in records]
+
+
+def _robustness(home: Path) -> dict[str, Any]:
+    path = home / "robustness.json"
+    return {"robustness": json.loads(path.read_text())} if path.is_file() else {}
 
 
 def results(cells: list[Cell], folder: Path) -> pd.DataFrame:

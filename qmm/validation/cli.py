@@ -2,14 +2,12 @@
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qmm.errors import InputError
+from qmm.study.matching import read_configuration
 from qmm.study.plan import Config, Study
 from qmm.validation.plan import CrossValidation
 
@@ -77,16 +75,7 @@ def _check(validation: CrossValidation) -> str | None:
 
 def _data(configs: Sequence[Config]) -> Mapping[str, Any]:
     """What configurations say of the data; exits, as argparse does, where there is no such argument."""
-    from qmm.training.cli import ConfigurationCLI  # Lightning, which takes seconds
-
-    with tempfile.TemporaryDirectory() as folder:
-        flags = []
-        for number, config in enumerate(configs):
-            path = Path(folder) / f"{number}.yaml"
-            if isinstance(config, dict):
-                path.write_text(yaml.safe_dump(config))
-            flags += ["--config", str(path if isinstance(config, dict) else config)]
-        return ConfigurationCLI(flags, "qmm crossval").config.as_dict().get("data") or {}
+    return read_configuration(configs, (), "qmm crossval").get("data") or {}
 
 
 def _parser() -> argparse.ArgumentParser:

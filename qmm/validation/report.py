@@ -6,35 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from qmm.files import write_json
 from qmm.study.report import plot
-from qmm.study.statistics import Comparison, holm, rank_biserial, standardised
+from qmm.study.statistics import Comparison, holm, paired_difference
 from qmm.validation.plan import CrossValidation
 from qmm.validation.running import Validated
 
 
 def corrected_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Comparison:
-    """Interval and p value of the mean difference of two arms over the same k folds, (k,) each: the corrected resampled t test
-    (doi:10.1023/A:1024068626366).
-
-    Folds are not independent samples, for any two share most of what was trained on. The variance of the mean is therefore
-    taken as (1/k + 1/(k - 1)) s^2 in place of s^2/k, where 1/(k - 1) is the size of a fold over that of the others. Tests that
-    flip signs or rank take folds for independent, and are left out.
-    """
-    difference = np.subtract(a, b)
-    k, mean = len(difference), float(np.mean(np.subtract(a, b)))
-    if k < 2:
-        return Comparison(mean, float("nan"), float("nan"), k, float("nan"))
-    error = float(np.std(difference, ddof=1)) * (1 / k + 1 / (k - 1)) ** 0.5
-    if error == 0:  # the same difference in every fold
-        low, high, p = mean, mean, float(mean == 0)
-    else:
-        low, high = map(float, stats.t.interval(confidence, k - 1, mean, error))
-        p = float(2 * stats.t.sf(abs(mean / error), k - 1))
-    d_z, ranks = standardised(difference), rank_biserial(difference)
-    return Comparison(mean, low, high, k, p, d_z=d_z, rank_biserial=ranks, error=error)
+    """Interval and p value of the mean difference of two arms over the same k folds, (k,) each: the corrected resampled t test,
+    for folds are not independent samples: any two share most of what was trained on."""
+    return paired_difference(a, b, confidence, overlap=1 / max(1, len(a) - 1))
 
 
 def by_fold(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -268,6 +268,33 @@ def test_splits_by_share_and_by_fold(make: Make, rows: Rows) -> None:
     assert few.rows["val"].tolist() == folded.rows["val"].tolist()
 
 
+def test_tuning_holds_out_a_part_of_what_is_left_to_train_on() -> None:
+    data = {"size": 90, "val_size": 9, "test_size": 9, "fold": 1, "folds": 3, "train_size": 48, "part_seed": 4}
+    whole = ScenesDataModule(**data)  # type: ignore[arg-type]
+    parts = [ScenesDataModule(**data, tuning_fold=k, tuning_folds=3) for k in range(3)]  # type: ignore[arg-type]
+    trained = set(whole.rows["train"].tolist())
+    assert len(trained) == 48
+    for part in parts:
+        kept, held = set(part.rows["train"].tolist()), set(part.rows["val"].tolist())
+        assert kept | held == trained
+        assert not kept & held
+        assert not held & set(whole.rows["val"].tolist())  # what the fold holds out, no tuning has seen
+        assert part.rows["test"].tolist() == whole.rows["test"].tolist()
+    assert {row for part in parts for row in part.rows["val"].tolist()} == trained
+    other = ScenesDataModule(**{**data, "part_seed": 5})  # type: ignore[arg-type]
+    assert other.rows["train"].tolist() != whole.rows["train"].tolist()
+    assert other.rows["val"].tolist() == whole.rows["val"].tolist()
+
+
+def test_the_groups_of_samples_are_known(make: Make, rows: Rows) -> None:
+    for i, row in enumerate(rows):
+        row["speaker"] = f"person {i // 2}"
+    data = make(rows, group="speaker")
+    ids = [data.source.ids[3], data.source.ids[0]]
+    assert data.groups(ids) == ["person 1", "person 0"]
+    assert make(rows).groups(ids) is None
+
+
 def test_splits_that_are_not_there(make: Make, rows: Rows) -> None:
     data = make(rows[:4])
     data.setup("fit")

@@ -21,7 +21,7 @@ def study_file(tiny: list[str], tmp_path_factory: pytest.TempPathFactory, reposi
     path = tmp_path_factory.mktemp("study") / "tiny.yaml"
     configs = [tiny[1], tiny[3], {"trainer": {"max_epochs": 1}}]
     arms = {"quantum": [], "vision": [str(repository / "configs" / "modalities" / "vision.yaml")]}
-    path.write_text(json.dumps({"configs": configs, "arms": arms, "seeds": [0, 1]}))  # JSON is YAML
+    path.write_text(json.dumps({"configs": configs, "arms": arms, "seeds": [0, 1], "counterparts": False}))  # JSON is YAML
     return path
 
 

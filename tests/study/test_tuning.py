@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from qmm.errors import InputError
-from qmm.study import Study, Tuning, read_study
+from qmm.study import ALL, Study, Tuning, read_study
 from qmm.study.report import plot, summary
 from qmm.study.runner import Outcome, choose
 
@@ -26,7 +26,10 @@ def study(**tuning: Any) -> Study:
 
 
 def trials(**scores: float) -> pd.DataFrame:
-    rows = [{"arm": name[0], "choice": name[2:], "seed": 0, "accuracy": score} for name, score in scores.items()]
+    rows = [
+        {"arm": name[0], "size": ALL, "choice": name[2:], "trial": int(name[2:] == "high"), "seed": 0, "accuracy": score}
+        for name, score in scores.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -67,8 +70,10 @@ def test_a_metric_that_cells_do_not_report_is_named() -> None:
 @pytest.mark.parametrize(
     ("tuning", "message"),
     [
-        ({"grid": GRID}, "held_out and grid"),
-        ({"grid": GRID, "held_out": HELD_OUT, "trials": 3}, "trials"),
+        ({"grid": GRID}, "holds out a part"),
+        ({"held_out": HELD_OUT}, "method grid takes `grid`"),
+        ({"grid": GRID, "held_out": HELD_OUT, "trials": 3}, "others `space` and `trials`"),
+        ({"grid": GRID, "held_out": HELD_OUT, "seedz": 3}, "has the keys"),
         ({"grid": GRID, "held_out": {}}, "holds out a part"),
         ({"grid": {"a.b": 3}, "held_out": HELD_OUT}, "maps settings"),
         ({"grid": GRID, "held_out": HELD_OUT, "best": "nearest"}, "'highest' or 'lowest'"),
@@ -88,6 +93,7 @@ def test_a_tuned_study_as_a_user_runs_it(qmm: Callable[..., Any], tiny: list[str
         "configs": [tiny[1], tiny[3], {"trainer": {"max_epochs": 1}, "pictures": False}],
         "arms": {"quantum": [], "concat": [concat]},
         "seeds": [0],
+        "counterparts": False,
         "tuning": {"grid": GRID, "held_out": HELD_OUT, "metric": "loss", "best": "lowest"},
     }
     (tmp_path / "s.yaml").write_text(json.dumps(content))

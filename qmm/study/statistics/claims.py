@@ -34,20 +34,23 @@ class Claim(NamedTuple):
         )
 
 
-def claims(table: pd.DataFrame, arms: Sequence[str], metric: str) -> list[Claim]:
-    """The first arm against each other one, over the seeds that both have; size by size where the table has sizes.
+def claims(
+    table: pd.DataFrame, arms: Sequence[str], metric: str, pairs: Sequence[tuple[str, str]] | None = None, overlap: float = 0.0
+) -> list[Claim]:
+    """The first arm against each other one, or the `pairs` given, over the seeds that both have; size by size where the table
+    has sizes. `overlap` as in `paired_difference`.
 
-    Arms without a seed in common with the first are left out.
+    Pairs without a seed in common are left out.
     """
-    first, *others = arms
+    compared = [(arms[0], other) for other in arms[1:]] if pairs is None else pairs
     sizes: list[Any] = sorted(table["size"].unique(), key=lambda n: (n < 0, n)) if "size" in table else [None]
     found: list[Claim] = []
     for size in sizes:
         part = table if size is None else table[table["size"] == size]
         wide = part.pivot(index="seed", columns="arm", values=metric)
-        for other in others:
+        for first, other in compared:
             if {first, other} <= set(wide) and len(both := wide[[first, other]].dropna()):
-                paired = paired_difference(both[first].tolist(), both[other].tolist())
+                paired = paired_difference(both[first].tolist(), both[other].tolist(), overlap=overlap)
                 kept = part[part["seed"].isin(both.index)]
                 samples = sample_interval(kept, first, other, metric)
                 found.append(Claim(first, other, paired, samples, None if size is None else int(size)))

@@ -80,19 +80,24 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Comparison:
-    """Student's t interval and p value of the mean difference of paired values, (n,) each; exact tests and effect sizes."""
+def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95, overlap: float = 0.0) -> Comparison:
+    """Student's t interval and p value of the mean difference of paired values, (n,) each; exact tests and effect sizes.
+
+    `overlap`: where the pairs were scored on folds, and trained on what these have in common, a fold's size over that of the
+    others, 1/(folds - 1). The variance of the mean is then (1/n + overlap) s^2 in place of s^2/n: the corrected resampled t
+    test (doi:10.1023/A:1024068626366). Tests that flip signs or rank take pairs for independent, and are left out.
+    """
     difference = np.subtract(a, b)
     n, mean = len(difference), float(np.mean(np.subtract(a, b)))
     if n < 2:
         return Comparison(mean, NAN, NAN, n, NAN)
-    error = float(stats.sem(difference))
+    error = float(np.std(difference, ddof=1)) * (1 / n + overlap) ** 0.5
     if error == 0:  # the same difference for every seed
         low, high, p = mean, mean, float(mean == 0)
     else:
         low, high = map(float, stats.t.interval(confidence, n - 1, mean, error))
         p = float(2 * stats.t.sf(abs(mean / error), n - 1))
-    free = sign_flip_p(difference), signed_rank_p(difference)
+    free = (NAN, NAN) if overlap else (sign_flip_p(difference), signed_rank_p(difference))
     return Comparison(mean, low, high, n, p, *free, standardised(difference), rank_biserial(difference), error)
 
 
