@@ -24,7 +24,8 @@ class Robustness(Callback):
 
     `robustness.json` in the run's folder is then a list of {kind, modality, level, metric, value, samples}, as `evaluate` has
     them, `robustness.png` shows it; both are of the split that was evaluated last. Points are kept as they come: a run that was
-    killed meanwhile measures the rest. Arguments that do not fit are found before the training.
+    killed meanwhile measures the rest. Arguments that do not fit are found before the training. Circuits run where the run's do:
+    on a backend that counts, an evaluation for each point is added to what the run has planned.
 
     Args:
         levels: Of noise, ascending from 0.

@@ -48,6 +48,10 @@ def main(args: list[str]) -> None:
         raise InputError(f"--baseline {baseline}: there are {', '.join(arms)}{did_you_mean(baseline, arms)}")
     evaluations = [_evaluation(model, plan, options, rest) for model in models]
     _check_alike(models, evaluations)
+    metrics = list(evaluations[0].task.make_metrics())
+    metric = options.metric or metrics[0]
+    if metric not in metrics:
+        raise InputError(f"--metric {metric}: the task has {', '.join(metrics)}{did_you_mean(metric, metrics)}")
     folder = Path(options.folder or Path(models[0].path).parent.parent / "robustness")
     tables = []
     for model, evaluation in zip(tqdm(models, unit="model", disable=len(models) < 2), evaluations, strict=True):
@@ -55,7 +59,7 @@ def main(args: list[str]) -> None:
     table = pd.concat(tables, ignore_index=True)
     if not len(table):
         raise InputError("nothing to measure: the models read none of the modalities given")
-    _write(table, options.metric or str(table["metric"].iloc[0]), baseline, folder, " ".join(["qmm robustness", *args]))
+    _write(table, metric, baseline, folder, " ".join(["qmm robustness", *args]))
 
 
 def named_models(given: Sequence[str]) -> list[Model]:
@@ -83,8 +87,8 @@ def _evaluation(model: Model, plan: Plan, options: argparse.Namespace, rest: Seq
     config = ConfigurationCLI(["--ckpt_path", model.path, *rest], "qmm robustness").config.as_dict()
     if not config.get("data"):
         raise InputError(f"checkpoint {model.path} names no data; give a configuration with it, --config FILE")
-    arguments = (((config.get("model") or {}).get("init_args") or {}).get("model") or {}).get("init_args") or {}
-    if any(arguments.get(name) for name in ("backend", "gradient")):
+    model_arguments = ((config.get("model") or {}).get("init_args") or {}).get("model") or {}
+    if any(model_arguments.get(name) for name in ("backend", "gradient")):
         raise InputError("robustness is measured with exact circuits; leave out the backend, or see `qmm backends`")
     data = instantiate(LightningDataModule, config["data"])
     evaluation = Evaluation(task, data, plan, options.split)

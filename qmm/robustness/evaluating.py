@@ -214,9 +214,8 @@ class Evaluation:
         data = to_config(self.data) if isinstance(self.data, Configurable) else type(self.data).__qualname__
         about = [VERSION, to_config(self.task), data, self.split, self.samples]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        for name, tensor in sorted(self.task.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        for part in _contents(self.task.state_dict()):
+            digest.update(part)
         return digest.hexdigest()
 
 
@@ -238,6 +237,22 @@ def without(encoded: Encoded, gone: Sequence[str]) -> Encoded:
         {m: (torch.zeros_like(a) if m in gone else a)[kept] for m, a in angles.items()},
         {m: there[kept] for m, there in left.items()},
     )
+
+
+def _contents(state: Any) -> Iterator[bytes]:
+    """All that a state dict holds, a module's extra state too."""
+    if isinstance(state, Tensor):
+        yield f"{state.dtype} {tuple(state.shape)}".encode()
+        yield state.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(state, Mapping):
+        for name, value in sorted(state.items()):
+            yield str(name).encode()
+            yield from _contents(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from _contents(value)
+    else:
+        yield repr(state).encode()
 
 
 def require_supported(task: Any) -> None:

@@ -69,8 +69,8 @@ class Plan:
         """
         for name in (*(self.modalities or ()), *self.noise):
             if name not in (*read, *known):
-                there = ", ".join(dict.fromkeys((*read, *known)))
-                raise InputError(f"there is no modality {name!r}; there are: {there}{did_you_mean(name, [*read, *known])}")
+                there = list(dict.fromkeys((*read, *known)))
+                raise InputError(f"there is no modality {name!r}; there are: {', '.join(there)}{did_you_mean(name, there)}")
         chosen = [m for m in read if self.modalities is None or m in self.modalities]
         found = []
         if self.kinds is None or "noise" in self.kinds:
