@@ -24,8 +24,8 @@ class Robustness(Callback):
 
     `robustness.json` in the run's folder is then a list of {kind, modality, level, metric, value, samples}, as `evaluate` has
     them, `robustness.png` shows it; both are of the split that was evaluated last. Points are kept as they come: a run that was
-    killed meanwhile measures the rest. Arguments that do not fit are found before the training. Circuits run where the run's do:
-    on a backend that counts, an evaluation for each point is added to what the run has planned.
+    killed meanwhile measures the rest. Arguments that do not fit are found before the training. Circuits run where the run's
+    do: on a backend that counts, an evaluation for each point is added to what the run has planned.
 
     Args:
         levels: Of noise, ascending from 0.
@@ -77,7 +77,7 @@ class Robustness(Callback):
         folder = Path(self.folder or (runs[0].folder if runs else trainer.default_root_dir))
         evaluation = Evaluation(pl_module, trainer.datamodule, self.plan, split)  # type: ignore[attr-defined]
         with trainer.precision_plugin.forward_context():
-            table = evaluation.run(folder / "robustness", progress=trainer.progress_bar_callback is not None)
+            table = evaluation.run(folder / "robustness" / "points", progress=trainer.progress_bar_callback is not None)
         write_json(folder / "robustness.json", table.to_dict("records"))
         if len(table) and (not runs or runs[0].pictures):
             metric = str(table["metric"].iloc[0])
