@@ -45,7 +45,7 @@ class Matched(NamedTuple):
 def match(study: Study, folder: Path, flags: Iterable[str] = ()) -> Matched:
     """Adds to a study the classical counterpart (the first that is listed within 5 % of the parameters, else the nearest below
     and above) and the two shams of its first quantum arm, unless arms are these already or `study.counterparts` is false; and
-    says of every arm by how much its parameters differ from that one's.
+    says of every pair that is compared by how much it differs in parameters.
 
     What configurations say is kept in `folder/matching.json`, since reading them takes a second for each.
     """
@@ -69,7 +69,7 @@ def match(study: Study, folder: Path, flags: Iterable[str] = ()) -> Matched:
     said = [f"added to compare {first} with: {', '.join(wanted)} (`counterparts: false` leaves them out)"] if wanted else []
     if not study.counterparts:
         said = ["`counterparts: false`: no classical counterpart and no sham is added; the arms are compared as they are"]
-    return Matched(full, tuple(wanted), (*said, *_mismatches(full, first, facts)))
+    return Matched(full, tuple(wanted), (*said, *_mismatches(full, facts)))
 
 
 def _wanted(study: Study, first: str, facts: dict[str, Facts | None]) -> dict[str, str]:
@@ -85,16 +85,13 @@ def _wanted(study: Study, first: str, facts: dict[str, Facts | None]) -> dict[st
     return {name if name not in study.arms else f"{name}-of-{first}": name for name in chosen}
 
 
-def _mismatches(study: Study, first: str, facts: dict[str, Facts | None]) -> list[str]:
-    own = facts[first]
-    assert own is not None
+def _mismatches(study: Study, facts: dict[str, Facts | None]) -> list[str]:
+    """A line for each pair that is compared and differs in size."""
     lines = []
-    for arm in study.arms:
-        other = facts[arm]
-        if other is None or arm == first or not own.parameters:
-            continue
-        off = other.parameters / own.parameters - 1
-        if abs(off) > MATCHED:
+    for first, arm in study.pairs:
+        own, other = facts[first], facts[arm]
+        off = 0.0 if own is None or other is None else other.parameters / own.parameters - 1
+        if own is not None and other is not None and abs(off) > MATCHED:
             lines.append(
                 f"{arm} is not of the size of {first}: {other.parameters:,} parameters of fusion and decoder, "
                 f"{abs(off):.0%} {'more' if off > 0 else 'fewer'} than {own.parameters:,}"
@@ -103,7 +100,7 @@ def _mismatches(study: Study, first: str, facts: dict[str, Facts | None]) -> lis
 
 
 def _all_facts(study: Study, folder: Path, flags: tuple[str, ...]) -> dict[str, Facts | None]:
-    """None of an arm that has no fusion, or whose configuration cannot be read: its cells will say why."""
+    """None of an arm that trains no fusion, or whose configuration cannot be read: its cells will say why."""
     path = folder / "matching.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     found = {}
@@ -122,6 +119,8 @@ def _facts(configs: Sequence[Config], flags: tuple[str, ...]) -> Facts | None:
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             plain = read_configuration(configs, flags, "qmm study")
+        if "estimator" in plain["model"]["init_args"]:
+            return None  # it is not the fusion that is trained
         model = plain["model"]["init_args"]["model"]
         model = model.get("init_args", model)
         named, model["counterpart"] = model.get("counterpart"), None
