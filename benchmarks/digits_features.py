@@ -21,7 +21,7 @@ RATE, COEFFICIENTS, QUARTERS = 8000, 20, 4
 
 def describe_sound(wave: np.ndarray) -> np.ndarray:
     """(samples,) at 8 kHz -> (80,): means of the coefficients over each quarter of the clip, which is trimmed of silence."""
-    trimmed, _ = librosa.effects.trim(wave, top_db=40)
+    trimmed, _ = librosa.effects.trim(wave, top_db=40, frame_length=512, hop_length=128)
     table = librosa.feature.mfcc(y=trimmed, sr=RATE, n_mfcc=COEFFICIENTS, n_fft=256, hop_length=80, n_mels=40)
     return np.concatenate([part.mean(1) for part in np.array_split(table, QUARTERS, axis=1)]).astype(np.float32)
 

@@ -48,4 +48,4 @@ def test_sounds_are_told_apart_by_their_quarters_and_not_by_silence_around_them(
     assert np.linalg.norm(one[0] - other[3]) < 0.4 * apart
     assert np.linalg.norm(one[3] - other[0]) < 0.4 * apart
     silent = np.concatenate([np.zeros(3000, np.float32), up, np.zeros(2000, np.float32)])
-    assert np.linalg.norm(script.describe_sound(silent) - one.ravel()) < 0.4 * apart
+    assert np.linalg.norm(script.describe_sound(silent) - one.ravel()) < 0.4 * np.linalg.norm(other - one)
