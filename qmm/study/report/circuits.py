@@ -54,8 +54,9 @@ def section(configs: Mapping[str, str], cells: Mapping[str, Path]) -> Section | 
 def draw(config: str) -> list[Drawn] | None:
     """The circuits of a configuration of `qmm fit`; none where it is classical, None where it cannot be built without its data,
     or at all: a report does without a drawing then."""
-    if _counterpart(config):
-        return None  # as large as the classes in the data make it
+    model = _model(config)
+    if not model.get("fusion") or model.get("counterpart"):
+        return None  # a counterpart is as large as the classes in the data make it
     from qmm.circuits import count, draw, draw_text  # with the models, which take seconds
     from qmm.costs.configuration import configured_fusion
 
@@ -83,12 +84,15 @@ def draw(config: str) -> list[Drawn] | None:
         return None
 
 
-def _counterpart(config: str) -> bool:
+def _model(config: str) -> dict[str, Any]:
+    """What a configuration says of its MultimodalModel; nothing where it has none."""
     try:
-        content: Any = yaml.safe_load(config)
-        return bool(content["model"]["init_args"]["model"]["counterpart"])
+        found: Any = yaml.safe_load(config)
+        for key in ("model", "init_args", "model"):
+            found = found[key]
     except (yaml.YAMLError, KeyError, TypeError):
-        return False
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _found(arm: str, cell: Path | None) -> list[Bitmap]:

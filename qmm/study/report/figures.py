@@ -85,13 +85,13 @@ def differences(found: Sequence[Claim], metric: str) -> Figure:
     return figure
 
 
-def _rows(names: Sequence[str], label: str, title: str) -> tuple[Figure, Axes]:
-    """Room for one row each, the name above it, from the top."""
-    figure, axes = panel(0.9 + ROW * len(names))
+def _rows(names: Sequence[str], label: str, title: str, row: float = ROW) -> tuple[Figure, Axes]:
+    """Room for one row each, `row` inches, the name above it, from the top."""
+    figure, axes = panel(0.9 + row * len(names))
     for place, name in enumerate(names):
         behind = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # no line runs through a name
         where: Any = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
-        axes.annotate(shortened(name, 48), (0, place - 0.34), color=INK, bbox=behind, **where)
+        axes.annotate(shortened(name, 48), (0, place - 0.6 + 0.11 / row), color=INK, bbox=behind, **where)
     axes.set_ylim(len(names) - 0.6, -0.6)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -152,11 +152,12 @@ def missing(points: pd.DataFrame, whole: Mapping[str, float], places: Mapping[st
     """What is left without each modality: a row each; `points` has the columns arm, modality, value (the mean); from the hollow
     mark of what the arm reaches with all, `whole`, a line leads there."""
     modalities = list(dict.fromkeys(points["modality"]))
-    figure, axes = _rows([f"without {modality}" for modality in modalities], metric, f"{metric} without a modality")
-    for arm, place in places.items():
+    row, step = 0.36 + 0.15 * len(places), 0.15  # inches
+    figure, axes = _rows([f"without {modality}" for modality in modalities], metric, f"{metric} without a modality", row)
+    for line, (arm, place) in enumerate(places.items()):
         own = points[points["arm"] == arm].set_index("modality")["value"].reindex(modalities)
         colour, marker, _ = look(place)
-        rows = np.arange(len(modalities)) + 0.05 + 0.35 * place / max(1, len(places))
+        rows = np.arange(len(modalities)) - 0.6 + (0.32 + step * line) / row
         axes.hlines(rows, own, whole[arm], color=colour, linewidth=1)
         axes.scatter(np.full(len(rows), whole[arm]), rows, s=30, facecolors=PAPER, edgecolors=colour, marker=marker, zorder=3)
         axes.scatter(own, rows, s=34, color=colour, marker=marker, label=arm, zorder=3)

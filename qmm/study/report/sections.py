@@ -197,6 +197,8 @@ def _robustness(study: Study, table: pd.DataFrame) -> Section | None:
         figure = figures.missing(means, whole, places, study.metric)
         pictures.append(Picture("missing", title, f"Mean over seeds: {said}.", figure))
     words = ["One modality at a time is disturbed when the trained model is evaluated; the others stay as they are."]
+    if len(gone):
+        words.append("Without a modality: the hollow mark is the metric with all of them, the filled one what is left.")
     return Section("robustness", "With noise, and without a modality", words, shown, pictures)
 
 

@@ -24,6 +24,8 @@ def render(figure: Figure, key: str, outlines: bool = False) -> str:
     file = io.StringIO()
     fonts: dict[Any, Any] = {"svg.fonttype": "path" if outlines else "none", "svg.hashsalt": key}
     with mpl.rc_context(fonts), any_letters():
+        figure.draw_without_rendering()  # lays it out
+        figure.set_layout_engine("none")  # once, not before each file
         figure.savefig(file, format="svg", transparent=not outlines, metadata=_NO_METADATA)
     return file.getvalue()
 

@@ -1,17 +1,28 @@
 """Studies that never ran, for what reads them."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from qmm.study import Study
 from qmm.study.runner import Outcome
 
 CLASSES = ("market", "harbour", "forest", "station")
-HOSTILE = ("a<script>alert(1)</script>", 'b" onload="x', "c & d's |$x_1$|", "</style><img src=http://x.invalid/y>")
-"""Names of arms that no page may take for its own words."""
+
+
+class MadeUp(NamedTuple):
+    study: Callable[..., Study]
+    outcome: Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def made_up() -> MadeUp:
+    """`study(arms, seeds, ...)`, and `outcome(study, sizes, rich, classes)` of it."""
+    return MadeUp(study, outcome)
 
 
 def study(arms: tuple[str, ...] = ("quantum", "concat", "sham"), seeds: int = 5, **more: Any) -> Study:
