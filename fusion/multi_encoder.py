@@ -11,6 +11,7 @@ from qiskit.circuit import Parameter, QuantumCircuit, QuantumRegister
 from torch import Tensor, nn
 
 from qmm.circuits import Ansatz, DenseAngleEncoding, FeatureMap, LongRange, z_of_each
+from qmm.circuits.gates import check_name
 from qmm.contracts import Budget, Fusion, WeightedCircuit
 from qmm.errors import InputError
 from qmm.quantum import Circuit, CompiledCircuit
@@ -18,6 +19,7 @@ from qmm.quantum import Circuit, CompiledCircuit
 from .assembly import by_first_use
 from .classical import classical_counterparts
 from .quantum import QuantumFusion
+from .shams import SHAMS
 
 _SPREAD = 0.3  # of the first weights, in radians, as in QuantumFusion
 
@@ -52,6 +54,8 @@ class MultiEncoderFusion(Fusion):
         feature_maps: By modality, where one enters in another way.
         ansatz: What is trained in an encoder; by default LongRange, CX and RY at distances 1 and 2.
         main: The second stage; by default QuantumFusion with 2 layers of LongRange, re-uploading.
+        sham: "local": in the main circuit, gates across registers are replaced by such inside one; "frozen": nothing in either
+            stage is trained, as in QuantumFusion.
     """
 
     reference = "arXiv:2504.08732"
@@ -64,6 +68,7 @@ class MultiEncoderFusion(Fusion):
         feature_maps: dict[str, FeatureMap] | None = None,
         ansatz: Ansatz | None = None,
         main: QuantumFusion | None = None,
+        sham: str | None = None,
     ):
         super().__init__()
         if encoders < 1:
@@ -71,6 +76,9 @@ class MultiEncoderFusion(Fusion):
         self.encoders, self.qubits, self.ansatz = encoders, qubits or {}, ansatz or LongRange()
         self._plans = {"": feature_map or DenseAngleEncoding(), **(feature_maps or {})}  # built for each modality anew
         self.main = copy.deepcopy(main) or QuantumFusion(layers=2, ansatz=LongRange(), reupload=True)
+        self.sham = None if sham is None else check_name("sham", sham, SHAMS)
+        if self.sham is not None:
+            self.main = QuantumFusion(**{**self.main.config_arguments(), "sham": self.sham})
 
     def build(self, widths: Mapping[str, int]) -> None:
         """Raises InputError where a register is too small, or given for no modality."""
@@ -93,6 +101,7 @@ class MultiEncoderFusion(Fusion):
         self.main.build({m: self.encoders * c.circuit.n_outputs for m, c in self._compiled.items()})
         self.out_features = self.main.out_features
         self.reset_parameters()
+        self.weights.requires_grad_(self.sham != "frozen")
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -128,5 +137,7 @@ class MultiEncoderFusion(Fusion):
         return encoded.new_zeros(len(features), encoded.shape[1]).index_copy(0, rows, encoded)
 
     def counterparts(self, budget: Budget) -> dict[str, Fusion]:
-        """The classical members of the same capacity."""
-        return classical_counterparts(self.widths, budget)
+        """The classical members of the same capacity, "sham-frozen", and "sham-local" where there are registers to part."""
+        kinds = SHAMS if len(self.widths) > 1 else ("frozen",)
+        shams = {f"sham-{kind}": type(self)(**{**self.config_arguments(), "sham": kind}) for kind in kinds}
+        return {**classical_counterparts(self.widths, budget), **shams}

@@ -13,6 +13,8 @@ from qmm.loading import find_class
 
 LEAST = 1e-12
 """Probabilities below are taken for it, so that their logarithm is finite."""
+COMPARED = 256
+"""Training samples on which an estimator and what was kept of it are compared; many support vectors take seconds for all."""
 
 Array = NDArray[Any]
 
@@ -53,13 +55,14 @@ def rebuild(description: Mapping[str, Any]) -> Any:
 
 def keep(estimator: BaseEstimator, features: Array, labels: Array) -> dict[str, Any]:
     """Plain data and tensors of which `restore` makes the fitted estimator again: the arrays that fitting left in it, where an
-    estimator made of them scores the training features (N, F) exactly as it does; else these features and their labels (N,), of
-    which the same estimator is fitted once more.
+    estimator made of them scores the first training features (N, F) exactly as it does; else these features and their labels
+    (N,), of which the same estimator is fitted once more.
     """
     described = describe(estimator)
     state = {**described, "fitted": _encoded_attributes(estimator)}
+    shown = features[:COMPARED]
     try:
-        if np.array_equal(log_scores(restore(state), features), log_scores(estimator, features)):
+        if np.array_equal(log_scores(restore(state), shown), log_scores(estimator, shown)):
             return state
     except (AttributeError, TypeError, ValueError, InputError):
         pass  # a part that is no array is missing

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import qmm.fusion
-from qmm.fusion import QuantumFusion
+from qmm.fusion import MultiEncoderFusion, QuantumFusion
 from qmm.language.tokenizer import SentenceTokenizer
 from qmm.study import read_study
 from qmm.training import Initialisation, LayerwiseGrowth
@@ -119,6 +120,10 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
             flags += ["--config", str(CONFIGS / overlay)]
         if base in REAL:
             flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
+        if base == "sst2":  # its embeddings are made by a command, and any will do
+            text, label = np.ones((2, 384), np.float32), np.array(["negative", "positive"])
+            np.savez(tmp_path / "sst2.npz", text=text, label=label, id=label, split=np.array(["train", "test"]))
+            flags += ["--data.init_args.path", str(tmp_path / "sst2.npz")]
         if base in FROZEN:  # encoders that were trained before: any will do
             checkpoint = request.getfixturevalue("trained") / "checkpoints" / "last.ckpt"
             for modality in ("vision", "audio"):
@@ -132,7 +137,7 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
 @pytest.mark.parametrize("base", [pytest.param(b, marks=pytest.mark.data if b in REAL else ()) for b in BASES])
 def test_bases(instantiate, base: str) -> None:
     made = instantiate(base)
-    assert isinstance(made.model.model.fusion, QuantumFusion)
+    assert isinstance(made.model.model.fusion, MultiEncoderFusion if base == "sst2" else QuantumFusion)
     assert getattr(made.model, "classes", made.datamodule.classes) == made.datamodule.classes
     assert set(made.model.model.branches) <= set(made.datamodule.modalities)
     assert made.folder.name == base

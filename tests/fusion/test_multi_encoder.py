@@ -10,6 +10,7 @@ from qiskit.quantum_info import Pauli, Statevector
 
 from qmm.circuits import LongRange
 from qmm.circuits.long_range import long_range_layer
+from qmm.contracts import Budget
 from qmm.errors import InputError
 from qmm.fusion import MultiEncoderFusion, QuantumFusion
 
@@ -110,3 +111,19 @@ def test_what_is_refused():
         MultiEncoderFusion(qubits={"vision": 2}).build(WIDTHS)
     with pytest.raises(InputError, match="qubits or feature maps for sound"):
         MultiEncoderFusion(qubits={"sound": 2}).build(WIDTHS)
+
+
+def test_shams_are_as_large_and_leave_out_what_they_say():
+    fusion = make()
+    found = fusion.counterparts(Budget(100, lambda width: width + 1))
+    assert {"sham-local", "sham-frozen", "concat"} <= set(found)
+    for kind in ("local", "frozen"):
+        sham = found[f"sham-{kind}"]
+        sham.build(WIDTHS)
+        assert sum(p.numel() for p in sham.parameters()) == sum(p.numel() for p in fusion.parameters())
+        assert {p.requires_grad for p in sham.parameters()} == {kind == "local"}
+        assert isinstance(sham, MultiEncoderFusion)
+        assert sham.main.sham == kind
+    alone = MultiEncoderFusion(1)
+    alone.build({"text": 4})
+    assert "sham-local" not in alone.counterparts(Budget(100, lambda width: width + 1))  # it would be the same circuit
