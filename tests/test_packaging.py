@@ -70,7 +70,7 @@ def test_the_wheel_holds_the_wings_as_packages_of_qmm(wheel: Path, repository: P
     for wing in WINGS:
         expected = {f"qmm/{path.relative_to(repository)}" for path in (repository / wing).rglob("*.py")}
         assert expected == {name for name in names if name.startswith(f"qmm/{wing}/")}
-    assert "qmm/py.typed" in names
+    assert {"qmm/py.typed", "qmm/study/report/page.html.j2", "qmm/study/report/page.css"} <= set(names)
 
 
 def test_the_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:

@@ -25,15 +25,17 @@ def texts(study: Study, table: pd.DataFrame) -> dict[str, str]:
 
 
 def flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
-    """`model.init_args.learning_rate` -> `0.01`, for every leaf."""
+    """`model.learning_rate` -> `0.01`, for every leaf; without the `init_args` between, as flags of `qmm fit` may be."""
+    if isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        value = dict(enumerate(value))
     if isinstance(value, Mapping) and value:
+        if isinstance(value.get("init_args"), Mapping):
+            value = {**{key: own for key, own in value.items() if key != "init_args"}, **value["init_args"]}
         for key, inner in value.items():
             yield from flat(inner, f"{above}.{key}" if above else str(key))
     else:
-        yield (
-            above,
-            value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip(),
-        )
+        written = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True)
+        yield above, written.removesuffix("\n...\n").strip()
 
 
 def read(text: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from qmm.study.report.svg import inline, render
 
 _NUMBER = re.compile(r"^[\[<]? ?[+\-−]?\d[^A-Za-z]*$|^–?$")
 
-_CIRCUIT = 0.7
+_CIRCUIT = 0.8
 """Of the size on paper: letters are then as large as the page's small ones."""
 
 

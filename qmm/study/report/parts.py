@@ -78,6 +78,8 @@ class Page(NamedTuple):
     question: str
     facts: Sequence[tuple[str, str]]
     cautions: Sequence[str]
+    answer: str
+    """All verdicts in a sentence."""
     verdicts: Sequence[Verdict]
     more_verdicts: Sequence[Verdict]
     """At smaller training sizes; folded away."""

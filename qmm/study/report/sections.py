@@ -45,7 +45,15 @@ def page(study: Study, outcome: Outcome, found: Sequence[Claim], command: str, c
     )
     there = [section for section in sections if section is not None]
     facts, warned = _facts(study, outcome), cautions(study, outcome)
-    return Page(study.name, _question(study, table), facts, warned, verdicts, others, there, command)
+    return Page(study.name, _question(study, table), facts, warned, _answer(found), verdicts, others, there, command)
+
+
+def _answer(found: Sequence[Claim]) -> str:
+    if not found:
+        return "Nothing is compared: the study has one arm, or arms have no seed in common."
+    words = [claim.verdict for claim in found]
+    kinds = [f"{words.count(word)} × {word}" for word in dict.fromkeys((*_MARKS, *words)) if word in words]
+    return f"Of {counted(len(found), 'comparison')}, the first arm named each time: {joined(kinds)}."
 
 
 def _headline(claim: Claim) -> str:
