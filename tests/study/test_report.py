@@ -30,8 +30,10 @@ def test_a_report_is_made_again_from_the_tables_alone(made_up: Any, tmp_path: Pa
     text = write_report(study, outcome, tmp_path, "qmm study --config x")
     page = (tmp_path / "report.html").read_text()
     (tmp_path / "report.html").unlink()
+    (tmp_path / "report" / "of-an-arm-that-is-gone.png").write_bytes(b"")
     assert rebuild(study, tmp_path) == text
     assert (tmp_path / "report.html").read_text() == page
+    assert not list((tmp_path / "report").glob("of-an-arm*"))
     with pytest.raises(InputError, match=r"no results\.parquet"):
         rebuild(study, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="none of the arms"):

@@ -18,6 +18,7 @@ from qmm.study.report.training import first_cells, with_dynamics
 from qmm.study.runner import Outcome
 
 _DPI = 160
+_OURS = (".png", ".svg", ".csv")
 _LONGEST = 4000
 """Pixels of a picture's longer side."""
 
@@ -36,6 +37,9 @@ def write_report(study: Study, outcome: Outcome, folder: Path, command: str) -> 
     (folder / "report.html").write_text(html(content, svgs), encoding="utf-8")
     beside = folder / "report"
     beside.mkdir(exist_ok=True)
+    for path in beside.iterdir():
+        if path.suffix in _OURS:  # of a report before: an arm that is gone must not stay
+            path.unlink()
     (beside / "command.txt").write_text(command + "\n", encoding="utf-8")
     for name, svg in svgs.items():
         (beside / f"{name}.svg").write_text(svg, encoding="utf-8")
