@@ -1,9 +1,11 @@
-"""MkDocs' hooks: pages that are made of the tree (reference, benchmarks, gallery), and links that leave docs/.
+"""MkDocs' hooks: pages that are made of the tree (reference, notebooks, benchmarks, gallery), and links that leave docs/.
 
 Nothing here knows a name: what a package exports is what its page shows.
 """
 
+import hashlib
 import inspect
+import logging
 import os
 import re
 import tempfile
@@ -16,8 +18,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+log = logging.getLogger("mkdocs.hooks.notebooks")
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+KEPT = ROOT / ".notebooks_cache"
+"""Notebooks that were run for the site, by their content; delete it to run them again."""
 PACKAGES = (
     "qmm",
     "qmm.quantum",
@@ -71,6 +76,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made["benchmarks.md"] = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        text, pictures = notebook_page(_run(path), path.stem)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     files.append(File.generated(config, "gallery/index.html", content=_gallery()))
     return files
 
@@ -119,6 +129,54 @@ def _contents() -> str:
         rows.append(f"| [`{name}`]({name}.md) | {about} |")
     head = "# Reference\n\nMade of the docstrings: what each package exports, with shapes, units and what is raised.\n\n"
     return head + "\n".join(["| package | |", "|---|---|", *rows]) + "\n"
+
+
+def _run(path: Path) -> Any:
+    """The notebook with its outputs; as it is, with QMM_DOCS_NOTEBOOKS=0. What was run once is kept."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    if os.environ.get("QMM_DOCS_NOTEBOOKS") == "0":
+        return notebook
+    kept = KEPT / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.ipynb"
+    if kept.is_file():
+        return nbformat.read(kept, as_version=4)
+    from nbclient import NotebookClient
+
+    log.info("running %s", path.name)
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    KEPT.mkdir(exist_ok=True)
+    nbformat.write(notebook, kept)
+    return notebook
+
+
+def notebook_page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
+    """Markdown of a notebook, and its pictures by the names that it links to. Logs and progress bars are left out."""
+    from nbconvert import MarkdownExporter
+
+    ran = False
+    for cell in notebook.cells:
+        shown = [output for output in cell.get("outputs", []) if not _is_noise(output)]
+        ran = ran or bool(shown)
+        for output in shown:
+            if "text/html" in output.get("data", {}):  # an indented line would be code
+                output["data"]["text/html"] = "\n".join(
+                    line.strip() for line in output["data"]["text/html"].splitlines()
+                ).strip()
+        if cell.cell_type == "code":
+            cell["outputs"] = shown
+    body, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": name})
+    title, _, rest = body.partition("\n")
+    said = f"`notebooks/{name}.ipynb`, " + (
+        "run at its short length." if ran else "not run: built with `QMM_DOCS_NOTEBOOKS=0`."
+    )
+    alt = f"![{title.lstrip('# ')}: picture]"
+    return f"{title}\n\n{said}\n{rest.replace('![png]', alt)}", resources["outputs"]
+
+
+def _is_noise(output: Any) -> bool:
+    return output.get("name") == "stderr" or any("widget" in kind for kind in output.get("data", {}))
 
 
 def _gallery() -> str:

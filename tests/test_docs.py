@@ -1,5 +1,6 @@
 """The documentation site builds without a warning, its links lead somewhere, and it asks no other place for anything."""
 
+import base64
 import html
 import importlib.util
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 
 from qmm.cli import COMMANDS
@@ -60,7 +62,8 @@ def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
         cwd=repository, capture_output=True, text=True,
-        env={**os.environ, "QMM_DOCS_GALLERY": "0", "NO_MKDOCS_2_WARNING": "1"},  # test_gallery.py draws it
+        # other tests draw the gallery, and run the notebooks
+        env={**os.environ, "QMM_DOCS_GALLERY": "0", "QMM_DOCS_NOTEBOOKS": "0", "NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
@@ -113,6 +116,28 @@ def test_docstrings_are_shown_as_they_are_written(site: Path) -> None:
     assert "<Z> of every qubit, then <ZZ> of every two qubits" in text["qmm.circuits"]
     assert "|<phi(x)|phi(y)>|**2" in text["qmm.encoders"]
     assert [name for name, shown in text.items() if r"\[" in shown or r"\*" in shown or "&lt;" in shown] == []
+
+
+def test_notebooks_are_pages(site: Path, hooks: ModuleType, repository: Path) -> None:
+    wanted = {path.stem for path in (repository / "notebooks").glob("*.ipynb")}
+    assert {page.stem for page in (site / "notebooks").glob("*.html")} == wanted
+    linked = {Path(link).stem for link in read(site / "index.html").links if "notebooks/" in link}
+    assert wanted <= linked  # by the navigation
+    png = base64.b64encode(b"\x89PNG a picture").decode()
+    outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="a progress bar"),
+        nbformat.v4.new_output("stream", name="stdout", text="what was computed"),
+        nbformat.v4.new_output("display_data", {"image/png": png, "text/plain": "<Figure>"}),
+        nbformat.v4.new_output("display_data", {"text/html": "\n    <audio controls></audio>", "text/plain": "<Audio>"}),
+    ]
+    cells = [nbformat.v4.new_markdown_cell("# One"), nbformat.v4.new_code_cell("draw()", outputs=outputs)]
+    text, pictures = hooks.notebook_page(nbformat.v4.new_notebook(cells=cells), "one")
+    ((name, content),) = pictures.items()
+    assert content == b"\x89PNG a picture"
+    assert f"![One: picture]({name})" in text
+    assert "what was computed" in text
+    assert "\n<audio controls></audio>" in text
+    assert "progress" not in text
 
 
 def test_pages_name_commands_and_files_that_exist(repository: Path) -> None:
