@@ -168,9 +168,7 @@ def notebook_page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
             cell["outputs"] = shown
     body, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": name})
     title, _, rest = body.partition("\n")
-    said = f"`notebooks/{name}.ipynb`, " + (
-        "run at its short length." if ran else "not run: built with `QMM_DOCS_NOTEBOOKS=0`."
-    )
+    said = f"`notebooks/{name}.ipynb`, " + ("as it ran." if ran else "not run: built with `QMM_DOCS_NOTEBOOKS=0`.")
     alt = f"![{title.lstrip('# ')}: picture]"
     return f"{title}\n\n{said}\n{rest.replace('![png]', alt)}", resources["outputs"]
 
