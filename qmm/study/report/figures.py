@@ -153,7 +153,9 @@ def missing(points: pd.DataFrame, whole: Mapping[str, float], places: Mapping[st
     mark of what the arm reaches with all, `whole`, a line leads there."""
     modalities = list(dict.fromkeys(points["modality"]))
     row, step = 0.36 + 0.15 * len(places), 0.15  # inches
-    figure, axes = _rows(["without " + modality.replace("+", " and ") for modality in modalities], metric, f"{metric} without a modality", row)
+    figure, axes = _rows(
+        ["without " + modality.replace("+", " and ") for modality in modalities], metric, f"{metric} without a modality", row
+    )
     for line, (arm, place) in enumerate(places.items()):
         own = points[points["arm"] == arm].set_index("modality")["value"].reindex(modalities)
         colour, marker, _ = look(place)

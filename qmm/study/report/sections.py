@@ -14,6 +14,12 @@ from qmm.study.report.reading import column, largest, pairs, parameters, present
 from qmm.study.runner import Outcome
 from qmm.study.statistics import Claim
 
+_SUMMED = {
+    "higher": "higher",
+    "lower": "lower",
+    "no evidence of a difference": "without evidence of a difference",
+    "too few seeds to tell": "with too few seeds to tell",
+}
 _MARKS = {"higher": "▲", "lower": "▼", "no evidence of a difference": "≈"}
 
 
@@ -52,8 +58,8 @@ def _answer(found: Sequence[Claim]) -> str:
     if not found:
         return "Nothing is compared: the study has one arm, or arms have no seed in common."
     words = [claim.verdict for claim in found]
-    kinds = [f"{words.count(word)} × {word}" for word in dict.fromkeys((*_MARKS, *words)) if word in words]
-    return f"Of {counted(len(found), 'comparison')}, the first arm named each time: {joined(kinds)}."
+    kinds = [f"{words.count(word)} {said}" for word, said in _SUMMED.items() if word in words]
+    return f"{counted(len(found), 'comparison')}, the first arm against the other: {joined(kinds)}."
 
 
 def _headline(claim: Claim) -> str:

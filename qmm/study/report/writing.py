@@ -11,7 +11,7 @@ from qmm.study.report.figures import plot
 from qmm.study.report.markdown import summary
 from qmm.study.report.page import html, keyed, rendered, slug
 from qmm.study.report.parts import Page
-from qmm.study.report.reading import chosen_by, compared, present
+from qmm.study.report.reading import chosen_by, compared, largest, present
 from qmm.study.report.sections import page
 from qmm.study.report.style import any_letters
 from qmm.study.report.training import first_cells, with_dynamics
@@ -31,7 +31,7 @@ def write_report(study: Study, outcome: Outcome, folder: Path, command: str) -> 
     text = summary(study, outcome, command, found)
     (folder / "summary.md").write_text(text, encoding="utf-8")
     with any_letters():
-        plot(study, outcome.table).savefig(folder / "summary.png", dpi=110)
+        plot(study, largest(outcome.table)).savefig(folder / "summary.png", dpi=110)
     content = page(study, outcome, found, command, first_cells(study, outcome.table, folder))
     svgs = rendered(content)
     (folder / "report.html").write_text(html(content, svgs), encoding="utf-8")
