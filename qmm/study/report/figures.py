@@ -127,7 +127,7 @@ def curves(points: pd.DataFrame, places: Mapping[str, int], x: str, title: str, 
             axes.fill_between(own.index, own["min"], own["max"], color=colour, alpha=0.12, linewidth=0)
     if log:
         logarithmic(axes.yaxis)
-    elif points["x"].map(float.is_integer).all():
+    if points["x"].map(float.is_integer).all():
         whole_numbers(axes.xaxis)
     axes.set_xlabel(x)
     axes.set_title(shortened(title, 50), loc="left")

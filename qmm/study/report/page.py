@@ -49,6 +49,7 @@ def html(page: Page, svgs: Mapping[str, str]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["numeric"] = numeric
     environment.filters["data_uri"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["width"] = _width
     here = files("qmm.study.report")
     template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
     style = Markup((here / "page.css").read_text(encoding="utf-8"))
@@ -58,6 +59,13 @@ def html(page: Page, svgs: Mapping[str, str]) -> str:
         return pictures[id(picture)]
 
     return template.render(page=page, style=style, drawn=shown)
+
+
+def _width(png: bytes) -> Markup:
+    """The attribute by which a circuit's PNG, 110 pixels an inch as runs draw it, is as large as one of ours."""
+    if not png.startswith(b"\x89PNG"):
+        return Markup("")
+    return Markup(' width="{}"').format(round(int.from_bytes(png[16:20], "big") * _CIRCUIT * 96 / 110))
 
 
 def _drawn(svg: str, name: str, picture: Picture) -> str:

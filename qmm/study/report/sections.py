@@ -14,6 +14,8 @@ from qmm.study.report.reading import column, largest, pairs, parameters, present
 from qmm.study.runner import Outcome
 from qmm.study.statistics import Claim
 
+_MANY = 24
+"""Rows; longer tables are folded away."""
 _SUMMED = {
     "higher": "higher",
     "lower": "lower",
@@ -213,7 +215,7 @@ def _robustness(study: Study, table: pd.DataFrame) -> Section | None:
     words = ["One modality at a time is disturbed when the trained model is evaluated; the others stay as they are."]
     if len(gone):
         words.append("Without a modality: the hollow mark is the metric with all of them, the filled one what is left.")
-    return Section("robustness", "With noise, and without a modality", words, shown, pictures)
+    return _folded(Section("robustness", "With noise, and without a modality", words, shown, pictures))
 
 
 def _cost(study: Study, table: pd.DataFrame) -> Section | None:
@@ -249,9 +251,13 @@ def _tuning(study: Study, outcome: Outcome) -> Section | None:
     if shown is None:
         return None
     words = ["What was tried for each arm before its seeds ran, and what was chosen; the test split was left alone."]
-    return Section(
-        "tuning", "Tuning", words, [shown] if len(shown.rows) <= 40 else [], more_tables=[shown] if len(shown.rows) > 40 else []
-    )
+    return _folded(Section("tuning", "Tuning", words, [shown]))
+
+
+def _folded(section: Section) -> Section:
+    """With its long tables out of the way."""
+    long = [table for table in section.tables if len(table.rows) > _MANY]
+    return section._replace(tables=[table for table in section.tables if len(table.rows) <= _MANY], more_tables=long)
 
 
 def _configuration(texts: Mapping[str, str], table: pd.DataFrame) -> Section | None:
