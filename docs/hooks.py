@@ -42,6 +42,7 @@ PACKAGES = (
     "qmm.language",
     "qmm.checking",
     "qmm.study",
+    "qmm.study.report",
     "qmm.study.statistics",
     "qmm.validation",
     "qmm.search",

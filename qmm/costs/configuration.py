@@ -80,7 +80,7 @@ def counterparts(plain: Mapping[str, Any], **changes: Any) -> list[str]:
 
 
 def capacity(plain: Mapping[str, Any]) -> int:
-    """Parameters of fusion and decoder, frozen ones too: what counterparts are matched in. Reads data as `counterparts` does."""
+    """Parameters of fusion and decoder, frozen ones too: what counterparts are matched in. Reads data as `build`."""
     found = build(plain).fusion
     decoder = _decoder(_model(plain)["decoder"], plain.get("data") or {})
     return sum(p.numel() for p in found.parameters()) + decoder.count_parameters(found.out_features)

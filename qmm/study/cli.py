@@ -1,6 +1,7 @@
 """`qmm study`"""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def main(args: list[str]) -> None:
     if len(table):
         if study.metric not in table:
             raise InputError(f"the cells report no {study.metric!r}; set `metric` to one of {', '.join(table.columns)}")
-        print(write_report(study, outcome, folder, "qmm study " + " ".join(args)))
+        print(write_report(study, outcome, folder, "qmm study " + shlex.join(arg for arg in args if arg != "--report")))
         print(f"Table: {folder / 'results.parquet'}")
     elif options.report:
         raise InputError(f"no cell of the study is finished in {folder}; run it without --report")

@@ -239,6 +239,7 @@ def _collect(cell: Cell, home: Path, args: list[str], seconds: float) -> dict[st
         **({} if cell.trial is None else {"trial": cell.trial, "part": cell.part}),
         "split": split,
         "samples": report["samples"],
+        "train_samples": report["train_samples"],
         **report["metrics"],
         **{f"parameters_{name}": count for name, count in report["parameters"].items()},
         "epochs": report["epochs"],

@@ -151,6 +151,7 @@ class RunFolder(Callback):
             "fit_joules": round(self.effort.joules, 1) or None,
             "peak_memory_bytes": peak_memory_bytes(),
             "parameters": count_parameters(pl_module.model),
+            "train_samples": len(getattr(getattr(trainer, "datamodule", None), "rows", {}).get("train", ())) or None,
             "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
             "threads": torch.get_num_threads(),  # sums round differently with another number
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,

@@ -9,10 +9,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from qmm.errors import InputError
+from qmm.study.report.reading import metrics
 from qmm.study.runner import check_unchanged, open_workers, results, run_cells
 from qmm.validation.plan import CrossValidation
-
-_NOT_SCORES = {"arm", "seed", "fold", "choice", "split", "samples", "epochs", "skipped", "threads", "config", "command"}
 
 
 class Validated(NamedTuple):
@@ -28,8 +27,7 @@ class Validated(NamedTuple):
     @property
     def scores(self) -> list[str]:
         """Columns of the table that say how good an arm is."""
-        numbers = self.table.select_dtypes("number").columns
-        return [c for c in numbers if c not in _NOT_SCORES and not c.startswith("parameters_") and not c.endswith("_seconds")]
+        return metrics(self.table)
 
 
 def cross_validate(validation: CrossValidation, folder: Path, jobs: int = 1, flags: Iterable[str] = ()) -> Validated:

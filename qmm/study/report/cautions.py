@@ -5,7 +5,7 @@ import pandas as pd
 from qmm.study.plan import Study
 from qmm.study.report.configs import versions
 from qmm.study.report.parts import joined
-from qmm.study.report.reading import MATCHED, budget_of, largest, mismatch, pairs, present, sizes
+from qmm.study.report.reading import MATCHED, budgets, largest, mismatch, pairs, present, sizes
 from qmm.study.runner import Outcome
 from qmm.study.statistics import prospect, smallest_p
 from qmm.study.statistics.power import LEVEL
@@ -44,18 +44,18 @@ def _missing(study: Study, outcome: Outcome) -> list[str]:
 
 
 def _fairness(study: Study, table: pd.DataFrame) -> list[str]:
-    said, budget = [], budget_of(study, table)
+    said = []
     if not study.counterparts:
         said.append(
             "Counterparts are switched off (`counterparts: false`): no matched classical arm and no sham was added, so a "
             "difference does not tell what made it."
         )
-    off = {arm: mismatch(table[table["arm"] == arm], budget) for arm in present(study, table)}
+    off = {arm: mismatch(table[table["arm"] == arm], budget) for arm, budget in budgets(study, table).items()}
     unmatched = [f"{arm} ({share:+.0%})" for arm, share in off.items() if abs(share) > MATCHED]
     if unmatched:
         said.append(
-            "Not of the same capacity: the parameters of fusion and decoder differ from those of "
-            f"{present(study, table)[0]} by more than 5 % for {joined(unmatched)}."
+            "Not of the same capacity: parameters of fusion and decoder differ from those of the arm compared with by more than "
+            f"5 % for {joined(unmatched)}."
         )
     return said
 

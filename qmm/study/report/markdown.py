@@ -9,7 +9,7 @@ from qmm.study.plan import Study, tuned_name
 from qmm.study.report import tables
 from qmm.study.report.cautions import cautions
 from qmm.study.report.parts import Table, counted
-from qmm.study.report.reading import budget_of, compared, largest, parameters_in_words, present, size_name, sizes
+from qmm.study.report.reading import budgets, compared, largest, parameters_in_words, present, size_name, sizes
 from qmm.study.runner import Outcome
 from qmm.study.statistics import Claim
 
@@ -20,11 +20,13 @@ def summary(study: Study, outcome: Outcome, command: str, found: Sequence[Claim]
     table = outcome.table
     found = compared(study, table) if found is None else found
     robust, _ = tables.robust(study, table)
+    measured = tables.every_metric(study, table)
     parts = [
         f"# Study {study.name}",
         f"`{command}`, {study.metric} on the {'/'.join(sorted(table['split'].unique()))} split",
         _arms(study, outcome),
         _differences(study, found),
+        "" if measured is None else as_markdown(measured),
         *(as_markdown(own) for own in (*tables.low_data(study, table), *robust)),
         _tuning(study, outcome),
         "\n".join(f"- {caution}" for caution in cautions(study, outcome)),
@@ -45,13 +47,13 @@ def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _arms(study: Study, outcome: Outcome) -> str:
     table = largest(outcome.table)
     size = (sizes(table) or [-1])[-1]
-    tuned, budget, rows = study.tuning is not None, budget_of(study, table), []
+    tuned, budget, rows = study.tuning is not None, budgets(study, table), []
     for arm in present(study, table):
         own = table[table["arm"] == arm]
         spread = f" ± {own[study.metric].std():.3f}" if len(own) > 1 else ""
         chosen = (outcome.chosen.get(tuned_name(arm, size), ""),) if tuned else ()
         score = f"{own[study.metric].mean():.3f}{spread}"
-        rows.append((arm, score, str(len(own)), parameters_in_words(own, budget), _seconds(own), *chosen))
+        rows.append((arm, score, str(len(own)), parameters_in_words(own, budget[arm]), _seconds(own), *chosen))
     heads = ("arm", f"{study.metric} (mean ± standard deviation)", "seeds", "fusion + decoder parameters", "training, s")
     return "\n".join(_lines((*heads, "chosen") if tuned else heads, rows))
 

@@ -10,7 +10,7 @@ from qmm.study.statistics import Claim, claims
 
 MATCHED = 0.05
 """Arms whose parameters differ from the first one's by more are labelled with how much."""
-_NO_METRICS = {"seed", "size", "fold", "trial", "part", "samples", "epochs", "skipped", "threads", "peak_memory_bytes"}
+_NO_METRICS = {"seed", "size", "fold", "trial", "part", "samples", "train_samples", "epochs", "skipped", "threads"}
 
 
 def present(study: Study, table: pd.DataFrame) -> list[str]:
@@ -59,7 +59,7 @@ def column(table: pd.DataFrame, *names: str) -> pd.Series | None:
 
 def metrics(table: pd.DataFrame) -> list[str]:
     """Columns that measure how good an arm is."""
-    other = ("parameters_", "_seconds", "_joules")
+    other = ("parameters_", "_seconds", "_joules", "_bytes")
     return [
         str(name)
         for name in table.columns
@@ -88,10 +88,15 @@ def parameters(rows: pd.DataFrame) -> tuple[int, int]:
     return (trained if every is None else every) or 0, trained or 0
 
 
+def fuses(rows: pd.DataFrame) -> bool:
+    """Whether the arm has a fusion with parameters: an estimator that reads the encoders' features has none to match."""
+    return any(int(rows[name].iloc[0]) > 0 for name in ("parameters_fusion_total", "parameters_fusion") if name in rows)
+
+
 def mismatch(rows: pd.DataFrame, budget: int) -> float:
     """By which share of the budget an arm's parameters are more; 0 where nothing is known."""
     every = parameters(rows)[0]
-    return every / budget - 1 if budget > 0 else 0.0
+    return every / budget - 1 if budget > 0 and fuses(rows) else 0.0
 
 
 def parameters_in_words(rows: pd.DataFrame, budget: int) -> str:
@@ -99,15 +104,18 @@ def parameters_in_words(rows: pd.DataFrame, budget: int) -> str:
     off = mismatch(rows, budget)
     return (
         f"{every:,}"
+        + ("" if fuses(rows) else ", no fusion")
         + (f", {trained:,} of them trained" if trained != every else "")
         + (f" ({off:+.0%})" if abs(off) > MATCHED else "")
     )
 
 
-def budget_of(study: Study, table: pd.DataFrame) -> int:
-    """The first arm's parameters, that the others are measured by."""
+def budgets(study: Study, table: pd.DataFrame) -> dict[str, int]:
+    """Arm -> the parameters of the arm that it is compared with (the first that names it second), else its own."""
     arms = present(study, table)
-    return parameters(table[table["arm"] == arms[0]])[0] if arms else 0
+    own = {arm: parameters(table[table["arm"] == arm])[0] for arm in arms}
+    against = {second: first for first, second in reversed(pairs(study, table))}
+    return {arm: own[against.get(arm, arm)] for arm in arms}
 
 
 def chosen_by(table: pd.DataFrame) -> dict[str, str]:

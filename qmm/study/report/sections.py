@@ -169,7 +169,8 @@ def _low_data(study: Study, table: pd.DataFrame) -> Section | None:
         return None
     arms, steps = present(study, table), sizes(table)
     known = [n for n in steps if n >= 0]
-    everything = 2.0 * known[-1] if -1 in steps else None
+    counted = column(table, "train_samples")
+    everything = None if -1 not in steps else 2.0 * known[-1] if counted is None else float(counted.max())
     points = table[["arm", "seed"]].assign(
         x=table["size"].where(table["size"] >= 0, everything).astype(float), value=table[study.metric]
     )
@@ -183,7 +184,7 @@ def _low_data(study: Study, table: pd.DataFrame) -> Section | None:
         "The same samples for every arm; smaller parts lie within larger ones. A band reaches from the lowest to the highest "
         "seed."
     ]
-    if everything is not None:
+    if everything is not None and counted is None:
         words.append("The whole training split stands at the right, wherever its size may be.")
     return Section(
         "low-data", "With less data", words, shown, [Picture("low-data", f"{study.metric} by training size", text, figure)]

@@ -10,7 +10,7 @@ from qmm.errors import InputError
 from qmm.study.plan import Study, tuned_name
 from qmm.study.report.parts import Table, counted, mean_and_spread, signed
 from qmm.study.report.reading import (
-    budget_of,
+    budgets,
     column,
     largest,
     metrics,
@@ -36,7 +36,7 @@ _EFFORT = (
 def arms(study: Study, outcome: Outcome) -> Table:
     """Of each arm at the largest training size: the metric, the seeds, the parameters, what training took."""
     table = largest(outcome.table)
-    names, budget = present(study, table), budget_of(study, table)
+    names, budget = present(study, table), budgets(study, table)
     effort = [
         (head, found, scale, key) for head, wanted, scale, key in _EFFORT if (found := column(table, *wanted)) is not None
     ]
@@ -47,22 +47,18 @@ def arms(study: Study, outcome: Outcome) -> Table:
         of_arm = [(scale * values[own.index].mean(), key, values[own.index].mean()) for _, values, scale, key in effort]
         choice = outcome.chosen.get(tuned_name(arm, _size(table)), "")
         score = mean_and_spread(own[study.metric])
-        cells = (arm, score, str(len(own)), parameters_in_words(own, budget), *(_amount(v) for v, _, _ in of_arm))
+        cells = (arm, score, str(len(own)), parameters_in_words(own, budget[arm]), *(_amount(v) for v, _, _ in of_arm))
         rows.append((*cells, choice) if tuned else cells)
         every, trained = parameters(own)
         numbers.append(
             {"arm": arm, "mean": own[study.metric].mean(), "deviation": own[study.metric].std(), "seeds": len(own),
-             "parameters": every, "parameters_trained": trained, "mismatch": mismatch(own, budget)}
+             "parameters": every, "parameters_trained": trained, "mismatch": mismatch(own, budget[arm])}
             | {key: value for _, key, value in of_arm} | ({"chosen": choice} if tuned else {})
         )  # fmt: skip
     heads = ("arm", study.metric, "seeds", "fusion + decoder parameters", *(head for head, *_ in effort))
     size = "" if len(sizes(outcome.table)) < 2 else f" with {size_name(_size(table))} training samples"
     caption = f"Arms{size}: {study.metric} as mean ± standard deviation over seeds; means of the others"
-    note = (
-        f"Parameters in brackets: by how much they differ from those of {names[0]}, where that is more than 5 %."
-        if names
-        else ""
-    )
+    note = "In brackets: by how much parameters differ from those of the arm that it is compared with, where by more than 5 %."
     return Table("arms", caption, (*heads, "chosen") if tuned else heads, rows, pd.DataFrame(numbers), note)
 
 
@@ -140,16 +136,18 @@ def low_data(study: Study, table: pd.DataFrame) -> list[Table]:
             [(arm, *(cells[arm, n] for n in steps)) for arm in names], numbers,
         )
     ]  # fmt: skip
-    numbered = table[table["size"] >= 0]
-    if len([n for n in steps if n >= 0]) >= 2:
-        learned = learning_curves(numbered, study.metric)
+    everything = None if column(table, "train_samples") is None else int(table["train_samples"].max())
+    counted = table if everything is not None else table[table["size"] >= 0]
+    if counted["size"].nunique() >= 2:
+        learned = learning_curves(counted, study.metric, everything)
         own, against = areas(learned), area_differences(learned, names)
         rows = [
             (arm, mean_and_spread(own[arm]), *((signed(c.mean), f"[{c.low:+.3f}, {c.high:+.3f}]", c.verdict)
              if (c := against.get(arm)) is not None else ("–", "–", "–")))
             for arm in names if arm in own
         ]  # fmt: skip
-        left_out = " The whole training split is left out: the table does not tell its size." if -1 in steps else ""
+        known = -1 not in steps or everything is not None
+        left_out = "" if known else " The whole training split is left out: the table does not tell its size."
         note = f"Mean height of the curve over the logarithm of the size; p values adjusted (Holm).{left_out}"
         heads = ("arm", "mean height", f"{names[0]} less it", "95 % interval", "verdict")
         shown.append(Table("low-data-areas", "Low-data curves, as one number", heads, rows, own.reset_index(), note))
