@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side, and what they sta
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
-from qmm import cli  # noqa: E402
+from qmm import cli
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -54,8 +54,8 @@ def _fairness(study: Study, table: pd.DataFrame) -> list[str]:
     unmatched = [f"{arm} ({share:+.0%})" for arm, share in off.items() if abs(share) > MATCHED]
     if unmatched:
         said.append(
-            "Not of the same capacity: parameters of fusion and decoder differ from those of the arm compared with by more than "
-            f"5 % for {joined(unmatched)}."
+            "Not of the same capacity: parameters of fusion and decoder differ from those of the arm compared with by more "
+            f"than 5 % for {joined(unmatched)}."
         )
     return said
 
