@@ -108,6 +108,11 @@ REAL = {
     "mosi": "mosi-features/train.npz",
     "nlvr": "nlvr/examples.jsonl",
 }
+COMPUTED = {  # widths by modality, and classes
+    "av_digits": ({"vision": 49, "audio": 80}, [*"0123456789", "0"]),
+    "mosi_transcripts": ({"audio": 73, "text": 384}, ["negative", "positive", "positive"]),
+    "sst2": ({"text": 384}, ["negative", "positive", "positive"]),
+}
 LANGUAGE = sorted(str(path.relative_to(CONFIGS)) for path in (CONFIGS / "language").glob("*"))
 FROZEN = ("av_captioning", "av_questions", "av_retrieval", "av_scenes_features")
 
@@ -120,10 +125,13 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
             flags += ["--config", str(CONFIGS / overlay)]
         if base in REAL:
             flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
-        if base == "sst2":  # its embeddings are made by a command, and any will do
-            text, label = np.ones((2, 384), np.float32), np.array(["negative", "positive"])
-            np.savez(tmp_path / "sst2.npz", text=text, label=label, id=label, split=np.array(["train", "test"]))
-            flags += ["--data.init_args.path", str(tmp_path / "sst2.npz")]
+        if base in COMPUTED:  # a command makes its features, and any will do
+            widths, classes = COMPUTED[base]
+            arrays = {modality: np.ones((len(classes), width), np.float32) for modality, width in widths.items()}
+            names = dict.fromkeys(("label", "labels", "speaker", "video_id"), np.array(classes))
+            rows = np.arange(len(classes)).astype(str)
+            np.savez(tmp_path / "x.npz", **arrays, **names, id=rows, split=np.array(["train"] * (len(classes) - 1) + ["test"]))
+            flags += ["--data.init_args.path", str(tmp_path / "x.npz")]
         if base in FROZEN:  # encoders that were trained before: any will do
             checkpoint = request.getfixturevalue("trained") / "checkpoints" / "last.ckpt"
             for modality in ("vision", "audio"):
@@ -194,6 +202,7 @@ def test_studies_name_files_that_exist(path: Path, monkeypatch: pytest.MonkeyPat
     study = read_study(path)
     firsts = {
         "general_ability": "full",
+        "mosi": "tav-quantum",
         "optimisers_mosi": "adamw",
         "optimisers_quickstart": "adamw",
         "polynomials": "superposition",
