@@ -17,6 +17,8 @@ from qmm.study.report.cautions import cautions
 from qmm.study.report.configs import differences, flat
 from qmm.study.report.confusing import counts
 from qmm.study.report.markdown import as_markdown
+from qmm.study.report.reading import compared
+from qmm.study.report.sections import page
 from qmm.study.report.training import flat as flat_curves
 from qmm.study.report.training import with_dynamics
 from qmm.study.runner import Outcome
@@ -178,3 +180,25 @@ def test_gradients_of_the_cells_folders_join_the_curves(made_up: Any, tmp_path: 
     points = flat_curves(with_dynamics(table, tmp_path)).query("name == 'gradient_share/quantum'")
     assert points[["seed", "x", "value"]].to_numpy().tolist() == [[1, 0, 0.25]]  # no other epoch was trained
     assert set(flat_curves(table)["name"]) >= {"train/loss", "val/accuracy", "gradient_norm/quantum"}
+
+
+def test_of_many_comparisons_those_without_evidence_are_folded_away(made_up: Any) -> None:
+    arms = ("quantum", "far", *(f"near{i}" for i in range(9)))
+    own = made_up.study(arms, counterparts=True)
+    rows = [
+        {"arm": arm, "seed": seed, "split": "test", "samples": 10, "accuracy": 0.5 + 0.001 * ((seed * (place + 2)) % 5)}
+        | ({"accuracy": 0.3 + 0.001 * seed} if arm == "far" else {})
+        for place, arm in enumerate(arms)
+        for seed in range(5)
+    ]
+    table = pd.DataFrame(rows)
+    made = page(own, Outcome(table, pd.DataFrame(), {}, {}), compared(own, table), "qmm study", {})
+    assert [verdict.word for verdict in made.verdicts] == ["quantum against far: higher"]
+    assert len(made.more_verdicts) == 9
+    assert made.more == "All other comparisons"
+    assert made.question == "Do arms differ in accuracy, in 10 pairs of them?"
+    few = page(
+        own, Outcome(table[table["arm"].isin(arms[:4])], pd.DataFrame(), {}, {}), compared(own, table)[:3], "qmm study", {}
+    )
+    assert len(few.verdicts) == 3
+    assert not few.more_verdicts

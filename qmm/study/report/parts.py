@@ -82,7 +82,9 @@ class Page(NamedTuple):
     """All verdicts in a sentence."""
     verdicts: Sequence[Verdict]
     more_verdicts: Sequence[Verdict]
-    """At smaller training sizes; folded away."""
+    """Folded away."""
+    more: str
+    """What these are."""
     sections: Sequence[Section]
     command: str
 

@@ -22,6 +22,8 @@ _SUMMED = {
     "no evidence of a difference": "without evidence of a difference",
     "too few seeds to tell": "with too few seeds to tell",
 }
+MANY = 8
+"""More comparisons than these are not asked one by one, and those without evidence of a difference are folded away."""
 _MARKS = {"higher": "▲", "lower": "▼", "no evidence of a difference": "≈"}
 
 
@@ -42,18 +44,28 @@ def page(study: Study, outcome: Outcome, found: Sequence[Claim], command: str, c
         _tuning(study, outcome),
         _configuration(texts, table),
     )
-    most = sizes(table)[-1:]
-    verdicts, others = (
-        [
-            Verdict(_MARKS.get(c.verdict, "?"), _headline(c), c.in_words())
-            for c in found
-            if (c.size is None or c.size in most) == main
-        ]
-        for main in (True, False)
-    )
+    first, others, more = _shown(found, sizes(table)[-1:])
     there = [section for section in sections if section is not None]
     facts, warned = _facts(study, outcome), cautions(study, outcome)
-    return Page(study.name, _question(study, table), facts, warned, _answer(found), verdicts, others, there, command)
+    return Page(study.name, _question(study, table), facts, warned, _answer(found), first, others, more, there, command)
+
+
+def _shown(found: Sequence[Claim], most: Sequence[int]) -> tuple[list[Verdict], list[Verdict], str]:
+    """The verdicts at the largest size, those that are folded away, and what these are. Of many, those without evidence are."""
+    main = [c.size is None or c.size in most for c in found]
+    more = "With fewer training samples"
+    if sum(main) > MANY and any(c.verdict in ("higher", "lower") for c, is_main in zip(found, main, strict=True) if is_main):
+        main = [is_main and c.verdict in ("higher", "lower") for c, is_main in zip(found, main, strict=True)]
+        more = "All other comparisons"
+    both = [
+        [
+            Verdict(_MARKS.get(c.verdict, "?"), _headline(c), c.in_words())
+            for c, own in zip(found, main, strict=True)
+            if own == is_main
+        ]
+        for is_main in (True, False)
+    ]
+    return both[0], both[1], more
 
 
 def _answer(found: Sequence[Claim]) -> str:
@@ -75,6 +87,8 @@ def _question(study: Study, table: pd.DataFrame) -> str:
         against.setdefault(first, []).append(other)
     if not against:
         return f"What {study.metric} does {joined(present(study, table))} reach?"
+    if sum(map(len, against.values())) > MANY:
+        return f"Do arms differ in {study.metric}, in {sum(map(len, against.values()))} pairs of them?"
     asked = [
         f"Is the {study.metric} of {first} different from that of {joined(others, 'or')}?" for first, others in against.items()
     ]
