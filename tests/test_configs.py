@@ -127,7 +127,7 @@ def instantiate(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
             flags += ["--data.init_args.path", str(request.getfixturevalue("real_data") / REAL[base])]
         if base in COMPUTED:  # a command makes its features, and any will do
             widths, classes = COMPUTED[base]
-            arrays: dict[str, Any] = {modality: np.ones((len(classes), width), np.float32) for modality, width in widths.items()}
+            arrays: dict[str, Any] = {m: np.ones((len(classes), width), np.float32) for m, width in widths.items()}
             names: dict[str, Any] = dict.fromkeys(("label", "labels", "speaker", "video_id"), np.array(classes))
             rows = np.arange(len(classes)).astype(str)
             np.savez(tmp_path / "x.npz", **arrays, **names, id=rows, split=np.array(["train"] * (len(classes) - 1) + ["test"]))
