@@ -79,3 +79,17 @@ def test_a_study_changed_half_way_is_refused(qmm: Qmm, study_file: Path, tmp_pat
 def test_an_unknown_arm_names_the_known_ones(qmm: Qmm, study_file: Path, tmp_path: Path) -> None:
     done = qmm("study", "--config", study_file, "--folder", tmp_path, "--arms", "smell", ok=False)
     assert "it has quantum, vision" in done.stderr
+
+
+def test_what_so_few_seeds_can_show_is_said_before_anything_runs(qmm: Qmm, study_file: Path, tmp_path: Path) -> None:
+    done = qmm("study", "--config", study_file, "--folder", tmp_path / "s", "--seeds", 0, "--report", ok=False)
+    assert "1 seed, 1 comparison: no conclusion about a difference is possible" in done.stderr
+    assert "`counterparts: false`: no classical counterpart" in done.stderr
+    assert "vision is not of the size of quantum" in done.stderr
+    assert "no cell of the study is finished" in done.stderr
+    assert not (tmp_path / "s" / "cells").exists()
+
+
+def test_a_size_that_the_study_has_not_is_named(qmm: Qmm, study_file: Path, tmp_path: Path) -> None:
+    done = qmm("study", "--config", study_file, "--folder", tmp_path / "s", "--sizes", "100", ok=False)
+    assert "the study has no training size 100; it has all" in done.stderr
