@@ -2,8 +2,8 @@
 
 python benchmarks/mosi_transcripts.py [--data ../shared/data/mosi-features/train.npz] [--out runs/features/mosi_transcripts.npz]
 
-The set's own text features, and its video features, were learned from these utterances and their labels. Needs the extra minilm. An
-archive that is there is not made anew.
+The set's own text features, and its video features, were learned from these utterances and their labels. Needs the extra
+minilm. An archive that is there is not made anew.
 """
 
 import argparse

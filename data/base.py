@@ -156,7 +156,7 @@ class MultimodalDataModule(Configurable, LightningDataModule, ABC):
         """Split -> how many rows were left out since they have none of `modalities`."""
         return dict(self._dropped) if self.rows else {}
 
-    def groups(self, ids: Sequence[str]) -> list[str] | None:
+    def sample_groups(self, ids: Sequence[str]) -> list[str] | None:
         """What each sample must not be torn from, such as its speaker; None where nothing was said of it."""
         if self.source.groups is None:
             return None

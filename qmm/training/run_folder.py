@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed
-from lightning import Callback, Trainer
+from lightning import Callback, LightningDataModule, Trainer
 from matplotlib.figure import Figure
 
 from qmm.files import write_json
@@ -151,7 +152,7 @@ class RunFolder(Callback):
             "fit_joules": round(self.effort.joules, 1) or None,
             "peak_memory_bytes": peak_memory_bytes(),
             "parameters": count_parameters(pl_module.model),
-            "train_samples": len(getattr(getattr(trainer, "datamodule", None), "rows", {}).get("train", ())) or None,
+            "train_samples": _train_samples(getattr(trainer, "datamodule", None)),
             "skipped": len(getattr(getattr(trainer, "datamodule", None), "skipped", [])),
             "threads": torch.get_num_threads(),  # sums round differently with another number
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
@@ -182,9 +183,15 @@ def count_parameters(model: MultimodalModel) -> dict[str, int]:
     }
 
 
+def _train_samples(data: Any) -> int | None:
+    """None for data that is none of ours, which need not know."""
+    rows = data.rows if isinstance(data, LightningDataModule) and hasattr(data, "rows") else None
+    return len(rows["train"]) if isinstance(rows, Mapping) and "train" in rows else None
+
+
 def _with_groups(table: pd.DataFrame, data: Any) -> pd.DataFrame:
     """Also what must not be torn from each sample, such as its speaker, where the data knows: for statistics over groups."""
-    groups = data.groups(table["id"].tolist()) if hasattr(data, "groups") else None
+    groups = data.sample_groups(table["id"].tolist()) if hasattr(data, "sample_groups") else None
     return table if groups is None else table.assign(group=groups)
 
 

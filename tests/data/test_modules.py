@@ -291,8 +291,8 @@ def test_the_groups_of_samples_are_known(make: Make, rows: Rows) -> None:
         row["speaker"] = f"person {i // 2}"
     data = make(rows, group="speaker")
     ids = [data.source.ids[3], data.source.ids[0]]
-    assert data.groups(ids) == ["person 1", "person 0"]
-    assert make(rows).groups(ids) is None
+    assert data.sample_groups(ids) == ["person 1", "person 0"]
+    assert make(rows).sample_groups(ids) is None
 
 
 def test_splits_that_are_not_there(make: Make, rows: Rows) -> None:
