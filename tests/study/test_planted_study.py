@@ -40,7 +40,7 @@ def study_file(tmp_path: Path) -> Path:
     arms: dict[str, list[Any]] = {"signal": []}
     arms |= {arm: [{"data": {"init_args": {"columns": {"text": arm}}}}] for arm in ("same", "noise")}
     path = tmp_path / "planted.yaml"
-    path.write_text(json.dumps({"configs": [base], "arms": arms, "seeds": 4}))
+    path.write_text(json.dumps({"configs": [base], "arms": arms, "seeds": 4, "counterparts": False}))
     return path
 
 

@@ -205,3 +205,20 @@ def test_robustness_at_other_levels_than_the_baselines_is_refused() -> None:
         robustness(robustness_curves(uneven, "accuracy"), "late")
     with pytest.raises(InputError, match="no column `robustness`"):
         robustness_curves(pd.DataFrame([{"arm": "a"}]), "accuracy")
+
+
+def test_on_folds_each_seed_has_samples_of_its_own_and_the_interval_still_covers() -> None:
+    """Six speakers, each scored by two seeds alone: what is drawn leaves some seeds without samples."""
+    rng = np.random.default_rng(5)
+    inside, draws = 0, 200
+    for _ in range(draws):
+        of_speaker = rng.normal(0.1, 0.05, 6)
+        a, b = np.full((12, 120), np.nan), np.full((12, 120), np.nan)
+        for seed in range(12):
+            own = slice(20 * (seed % 6), 20 * (seed % 6) + 20)
+            b[seed, own] = rng.random(20) < 0.5
+            a[seed, own] = rng.random(20) < 0.5 + of_speaker[seed % 6]
+        found = over_seeds_and_samples(mean_score(a, b), np.repeat(range(6), 20).tolist(), draws=400)
+        assert found.groups == 6
+        inside += found.low <= 0.1 <= found.high
+    assert inside / draws > 0.95 - 5 * (0.95 * 0.05 / draws) ** 0.5

@@ -27,8 +27,6 @@ def pairs(study: Study, table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def compared(study: Study, table: pd.DataFrame) -> list[Claim]:
     """What the study says of its pairs; size by size where there are several."""
-    if len(sizes(table)) < 2:
-        table = table.drop(columns="size", errors="ignore")
     arms = present(study, table)
     return claims(table, arms, study.metric, pairs(study, table), study.overlap) if arms else []
 

@@ -17,7 +17,7 @@ class Claim(NamedTuple):
     samples: Interval | None
     """Over seeds and samples, where predictions tell it."""
     size: int | None = None
-    """Of the training part that both were trained on; None where the table knows no sizes."""
+    """Of the training part that both were trained on; None where the table has not several sizes."""
 
     @property
     def verdict(self) -> str:
@@ -38,12 +38,14 @@ def claims(
     table: pd.DataFrame, arms: Sequence[str], metric: str, pairs: Sequence[tuple[str, str]] | None = None, overlap: float = 0.0
 ) -> list[Claim]:
     """The first arm against each other one, or the `pairs` given, over the seeds that both have; size by size where the table
-    has sizes. `overlap` as in `paired_difference`.
+    has several. `overlap` as in `paired_difference`.
 
     Pairs without a seed in common are left out.
     """
     compared = [(arms[0], other) for other in arms[1:]] if pairs is None else pairs
-    sizes: list[Any] = sorted(table["size"].unique(), key=lambda n: (n < 0, n)) if "size" in table else [None]
+    sizes: list[Any] = sorted(table.get("size", pd.Series()).unique(), key=lambda n: (n < 0, n))
+    if len(sizes) < 2:
+        sizes = [None]
     found: list[Claim] = []
     for size in sizes:
         part = table if size is None else table[table["size"] == size]
