@@ -49,8 +49,8 @@ def over_seeds_and_samples(
     means: list[Floats] = []
     for begin in range(0, draws, _AT_ONCE):
         drawn = rng.multinomial(n_groups - 1, np.full(n_groups, 1 / n_groups), size=min(_AT_ONCE, draws - begin))
-        drawn_differences = np.ma.masked_invalid(difference(drawn[:, codes].astype(float)))  # a seed may have none of the groups
-        means.append(drawn_differences.mean(1).filled(np.nan))
+        seen = np.ma.masked_invalid(difference(drawn[:, codes].astype(float)))  # a seed may have none of the groups drawn
+        means.append(seen.mean(1).filled(np.nan))
     of_seeds = float(np.var(each, ddof=1)) / n_seeds
     of_samples = float(np.nanvar(np.concatenate(means), ddof=1))
     error = (of_seeds + of_samples) ** 0.5
