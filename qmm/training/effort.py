@@ -20,14 +20,18 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds = self.cpu_seconds = self.gpu_joules = 0.0
-        self._began = self._cpu_began = 0.0
+        self._began: float | None = None
+        self._cpu_began = 0.0
 
     def start(self) -> Self:
         self._began, self._cpu_began = time.perf_counter(), cpu_seconds()
         return self
 
     def stop(self) -> None:
-        seconds = time.perf_counter() - self._began
+        """Adds nothing where it was not started: a run continued from the end of an epoch ends this epoch once more."""
+        if self._began is None:
+            return
+        seconds, self._began = time.perf_counter() - self._began, None
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds() - self._cpu_began
         self.gpu_joules += seconds * gpu_watts()

@@ -82,7 +82,8 @@ class RunFolder(Callback):
             *(("val/",) if self._validated else ()),
         )  # Lightning keeps numbers of older validations
         numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(kinds)}
-        self.history.append({"epoch": trainer.current_epoch, **numbers})
+        if not self.history or self.history[-1]["epoch"] != trainer.current_epoch:  # one continued from its end ends it again
+            self.history.append({"epoch": trainer.current_epoch, **numbers})
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero and self.history:
