@@ -74,16 +74,18 @@ def build(plain: Mapping[str, Any], **changes: Any) -> Configured:
 def counterparts(plain: Mapping[str, Any], **changes: Any) -> list[str]:
     """What the configuration's `counterpart` may be with such a fusion (`build`). Reads data as that does."""
     found = build(plain, **changes).fusion
-    decoder = _decoder(_model(plain)["decoder"], plain.get("data") or {})
-    own = sum(p.numel() for p in found.parameters())
-    return list(found.counterparts(Budget(own + decoder.count_parameters(found.out_features), decoder.count_parameters)))
+    return list(found.counterparts(_budget(plain, found)))
 
 
 def capacity(plain: Mapping[str, Any]) -> int:
     """Parameters of fusion and decoder, frozen ones too: what counterparts are matched in. Reads data as `build`."""
-    found = build(plain).fusion
+    return _budget(plain, build(plain).fusion).parameters
+
+
+def _budget(plain: Mapping[str, Any], fusion: Fusion) -> Budget:
     decoder = _decoder(_model(plain)["decoder"], plain.get("data") or {})
-    return sum(p.numel() for p in found.parameters()) + decoder.count_parameters(found.out_features)
+    own = sum(p.numel() for p in fusion.parameters())
+    return Budget(own + decoder.count_parameters(fusion.out_features), decoder.count_parameters)
 
 
 def random_features(entries: Mapping[str, Entry], rows: int, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -111,6 +111,14 @@ class Study(NamedTuple):
                 found.setdefault(tuned_name(str(arm), int(str(size))), {})[int(str(trial))] = float(values.mean())
         return found
 
+    def settled(self, done: pd.DataFrame) -> "Study":
+        """With every arm's choices at every size written down, where they followed from scores."""
+        if self.tuning is None or self.tuning.method != "optuna":
+            return self
+        scores, names = self.scores(done), {tuned_name(arm, size): arm for size in self.sizes for arm in self.arms}
+        own = {name: self.tuning.proposals(arm, scores.get(name, {})) for name, arm in names.items()}
+        return self._replace(tuning=self.tuning._replace(own=own))
+
     def amount(self) -> int:
         """How many cells there are in all."""
         tuned = 0 if self.tuning is None else self.tuning.amount * len(self.tuning.parts) * len(self.tuning.seeds)

@@ -46,7 +46,7 @@ def run_study(study: Study, folder: Path, jobs: int = 1, flags: Iterable[str] = 
     with open_workers(jobs) as workers, tqdm(total=study.amount(), desc=study.name, unit="cell", smoothing=0) as bar:
         tuned, failures = _tune(study, folder, flags, workers, bar)
         chosen = choose(study, tuned)
-        cells = settled(study, tuned).cells(chosen)
+        cells = study.settled(tuned).cells(chosen)
         failures |= run_cells(cells, folder, flags, workers, bar, "results.parquet")
     return Outcome(results(cells, folder), tuned, chosen, failures)
 
@@ -56,8 +56,9 @@ def read_outcome(study: Study, folder: Path) -> Outcome:
     tuned, known = pd.DataFrame(), -1
     while len(tuned) > known:
         known, tuned = len(tuned), results(study.trials(tuned), folder)
+        _check_metric(study, tuned)
     chosen = choose(study, tuned)
-    return Outcome(results(settled(study, tuned).cells(chosen), folder), tuned, chosen, {})
+    return Outcome(results(study.settled(tuned).cells(chosen), folder), tuned, chosen, {})
 
 
 def _tune(
@@ -65,7 +66,7 @@ def _tune(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Rounds of trials, the next one from the scores of those before where it depends on them."""
     cells, tuned, failures = list[Cell](), pd.DataFrame(), dict[str, str]()
-    while new := [cell for cell in study.trials(tuned) if cell.name not in {known.name for known in cells}]:
+    while new := _without(study.trials(tuned), cells):
         failures |= run_cells(new, folder, flags, workers, bar)
         cells += new
         tuned = results(cells, folder)
@@ -74,16 +75,16 @@ def _tune(
     return tuned, failures
 
 
+def _without(cells: list[Cell], others: list[Cell]) -> list[Cell]:
+    names = {cell.name for cell in others}
+    return [cell for cell in cells if cell.name not in names]
+
+
 def _check_metric(study: Study, trials: pd.DataFrame) -> None:
     if study.tuning is not None and len(trials) and study.tuning.metric not in trials:
         raise InputError(
             f"the cells report no {study.tuning.metric!r}; set `tuning.metric` to one of {', '.join(trials.columns)}"
         )
-
-
-def settled(study: Study, trials: pd.DataFrame) -> Study:
-    """The study with every arm's choices known, where they followed from scores."""
-    return study if study.tuning is None else study._replace(tuning=study.tuning.settled(study.scores(trials)))
 
 
 def choose(study: Study, trials: pd.DataFrame) -> dict[str, str]:

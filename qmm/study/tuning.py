@@ -72,12 +72,6 @@ class Tuning(NamedTuple):
             return self.of(arm)
         return propose(self.own_spaces.get(arm, self.space), self.trials, scores, self.lowest)
 
-    def settled(self, made: Mapping[str, Mapping[int, float]]) -> "Tuning":
-        """With the choices of every arm written down, where they followed from scores."""
-        if self.method != "optuna":
-            return self
-        return self._replace(own={arm: self.proposals(arm, scores) for arm, scores in made.items()})
-
 
 def grid(values: Mapping[str, Sequence[Any]]) -> dict[str, Overlay]:
     """Every combination, named by the last parts of its settings: `learning_rate 0.01, weight_decay 0.1`."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmm.study import ALL, Study, Tuning
-from qmm.study.runner import choose, settled
+from qmm.study.runner import choose
 from qmm.study.tuning import Range, draw, propose
 
 SPACE: dict[str, Any] = {"m.rate": Range(1e-4, 1.0, True), "m.width": Range(2, 6, whole=True), "kind": ["x", "y"]}
@@ -74,7 +74,7 @@ def test_trials_follow_from_scores_and_seeds_run_with_the_best() -> None:
     for name, arm, size in (("a", "a", ALL), ("b-n50", "b", 50)):
         own = done[(done["arm"] == arm) & (done["size"] == size)]
         assert chosen[name] == own.groupby("choice")["loss"].mean().idxmin()
-    final = settled(study, done).cells(chosen)
+    final = study.settled(done).cells(chosen)
     assert [cell.name for cell in final] == ["a-n50-seed1", "b-n50-seed1", "a-seed1", "b-seed1"]
     assert all(any(isinstance(c, dict) and "m" in c for c in cell.configs) for cell in final)
 
@@ -89,3 +89,19 @@ def test_an_arm_with_a_failed_trial_is_asked_no_more_and_not_chosen_for() -> Non
     trials = study.trials(pd.DataFrame(rows))
     assert {cell.arm for cell in trials if cell.trial == 1} == {"a"}
     assert choose(study, pd.DataFrame(rows)) == {}
+
+
+def test_spaces_of_an_arms_own_hold_at_every_size() -> None:
+    study = tuned_study()
+    assert study.tuning is not None
+    tuning = study.tuning._replace(own_spaces={"b": {"other.rate": Range(1.0, 2.0)}}, trials=1)
+    study = study._replace(tuning=tuning)
+    rows = [
+        {"arm": c.arm, "size": c.size, "trial": c.trial, "choice": c.choice, "seed": c.seed, "loss": 0.5}
+        for c in study.trials()
+    ]
+    done = pd.DataFrame(rows)
+    cells = study.settled(done).cells(choose(study, done))
+    assert len(cells) == 4
+    for cell in cells:
+        assert any(("other" if cell.arm == "b" else "m") in config for config in cell.configs)

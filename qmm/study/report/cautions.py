@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from qmm.study.matching import MATCHED
 from qmm.study.plan import Study
 from qmm.study.report.configs import versions
 from qmm.study.report.parts import joined
-from qmm.study.report.reading import MATCHED, budgets, largest, mismatch, pairs, present, sizes
+from qmm.study.report.reading import budgets, largest, mismatch, pairs, present, sizes
 from qmm.study.runner import Outcome
 from qmm.study.statistics import prospect, smallest_p
 from qmm.study.statistics.power import LEVEL

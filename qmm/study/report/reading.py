@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qmm.study.matching import MATCHED
 from qmm.study.plan import ALL, Study, tuned_name
 from qmm.study.statistics import Claim, claims
 
-MATCHED = 0.05
-"""Arms whose parameters differ from the first one's by more are labelled with how much."""
 _NO_METRICS = {"seed", "size", "fold", "trial", "part", "samples", "train_samples", "epochs", "skipped", "threads"}
 
 
